@@ -1,0 +1,3 @@
+//! authority.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ops-admin.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ops-customers.
+
+fn main() {}

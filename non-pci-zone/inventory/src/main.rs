@@ -1,0 +1,3 @@
+//! ops-inventory.
+
+fn main() {}

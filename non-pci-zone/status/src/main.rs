@@ -1,0 +1,3 @@
+//! ops-status.
+
+fn main() {}

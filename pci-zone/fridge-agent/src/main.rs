@@ -1,0 +1,3 @@
+//! fridge-agent.
+
+fn main() {}

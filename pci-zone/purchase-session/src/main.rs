@@ -1,0 +1,3 @@
+//! purchase-session.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! single-node.
+
+fn main() {}

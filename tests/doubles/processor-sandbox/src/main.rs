@@ -1,0 +1,3 @@
+//! processor-sandbox.
+
+fn main() {}
