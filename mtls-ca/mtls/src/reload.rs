@@ -1,0 +1,162 @@
+//! Certificates and roots that are replaced while connections run.
+//!
+//! Leaves live a day, so every process replaces its own many times between restarts. The rustls configuration stays the
+//! same object; what it points to is swapped in one step, and only after the new files were read, parsed and checked as a
+//! whole. A bad or half-written file therefore changes nothing: the last good one stays in force and the caller is told,
+//! so that it can alarm. A file that names another party is refused, because nobody changes who he is while running.
+//!
+//! It leaves the beat to the caller ([`ReloadingServer::reload`] reads the files when it is called), and closing
+//! connections whose certificate ran out to the servers, by [`crate::Peer::check_alive`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ca_identity::{SpiffeId, TrustDomain};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::config::{client, client_chain, server};
+use crate::verify::ClientChain;
+use crate::{Identity, MtlsError, Peer, TrustBundle};
+
+/// Where a process finds what it is and whom it trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// The certificate chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM, readable by its owner alone.
+    pub key: PathBuf,
+    /// The authority's roots, PEM.
+    pub bundle: PathBuf,
+}
+
+impl IdentityFiles {
+    /// Reads all three files.
+    ///
+    /// # Errors
+    /// [`MtlsError`] says which file is at fault and what to do.
+    pub fn load(&self) -> Result<(Identity, TrustBundle), MtlsError> {
+        Ok((Identity::load(&self.certificate, &self.key)?, TrustBundle::load(&self.bundle)?))
+    }
+
+    /// Reads all three files for a process that already runs as `expected`.
+    fn load_as(&self, expected: &SpiffeId) -> Result<(Identity, TrustBundle), MtlsError> {
+        let (identity, bundle) = self.load()?;
+        if identity.id() != expected {
+            let found = Box::new(identity.id().clone());
+            return Err(MtlsError::NameChanged { expected: Box::new(expected.clone()), found });
+        }
+        Ok((identity, bundle))
+    }
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// Our certificate as it is now.
+    pub own: Peer,
+    /// Whether the certificate is another than before.
+    pub new_certificate: bool,
+    /// How many roots are trusted now.
+    pub roots: usize,
+}
+
+/// A server's configuration whose certificate and roots can be replaced while it runs.
+#[derive(Debug)]
+pub struct ReloadingServer {
+    files: IdentityFiles,
+    id: SpiffeId,
+    key: Arc<ArcSwap<CertifiedKey>>,
+    chain: Arc<ArcSwap<ClientChain>>,
+    config: Arc<ServerConfig>,
+}
+
+impl ReloadingServer {
+    /// Loads the files and makes a configuration as [`crate::server_config`] does.
+    ///
+    /// # Errors
+    /// [`MtlsError`] says which file is at fault and what to do.
+    pub fn new(files: IdentityFiles, trust_domain: &TrustDomain, alpn: &[&[u8]]) -> Result<Self, MtlsError> {
+        let (identity, bundle) = files.load()?;
+        let key = Arc::new(ArcSwap::new(identity.certified()));
+        let chain = Arc::new(ArcSwap::from_pointee(client_chain(&bundle)?));
+        let config = server(Arc::clone(&key), Arc::clone(&chain), trust_domain, alpn)?;
+        Ok(Self { files, id: identity.id().clone(), key, chain, config })
+    }
+
+    /// The configuration; the same object before and after any reload.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Who we are.
+    #[must_use]
+    pub const fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// Reads the files again and swaps in what they hold; handshakes under way end with what they began with.
+    ///
+    /// # Errors
+    /// [`MtlsError`]; what was in force before stays in force.
+    pub fn reload(&self) -> Result<Reload, MtlsError> {
+        let (identity, bundle) = self.files.load_as(&self.id)?;
+        self.chain.store(Arc::new(client_chain(&bundle)?));
+        Ok(swap(&self.key, &identity, &bundle))
+    }
+}
+
+/// A client's configuration whose certificate and roots can be replaced while it runs.
+#[derive(Debug)]
+pub struct ReloadingClient {
+    files: IdentityFiles,
+    id: SpiffeId,
+    key: Arc<ArcSwap<CertifiedKey>>,
+    roots: Arc<ArcSwap<RootCertStore>>,
+}
+
+impl ReloadingClient {
+    /// Loads the files.
+    ///
+    /// # Errors
+    /// [`MtlsError`] says which file is at fault and what to do.
+    pub fn new(files: IdentityFiles) -> Result<Self, MtlsError> {
+        let (identity, bundle) = files.load()?;
+        let key = Arc::new(ArcSwap::new(identity.certified()));
+        Ok(Self { files, id: identity.id().clone(), key, roots: Arc::new(ArcSwap::new(bundle.roots())) })
+    }
+
+    /// A configuration for speaking to `expected_server`, as [`crate::client_config`] makes it; all of one client's
+    /// configurations are reloaded together.
+    ///
+    /// # Errors
+    /// [`MtlsError::Config`] when rustls refuses it.
+    pub fn config(&self, expected_server: &SpiffeId, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, MtlsError> {
+        client(Arc::clone(&self.key), Arc::clone(&self.roots), expected_server, alpn)
+    }
+
+    /// Who we are.
+    #[must_use]
+    pub const fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// Reads the files again and swaps in what they hold; handshakes under way end with what they began with.
+    ///
+    /// # Errors
+    /// [`MtlsError`]; what was in force before stays in force.
+    pub fn reload(&self) -> Result<Reload, MtlsError> {
+        let (identity, bundle) = self.files.load_as(&self.id)?;
+        self.roots.store(bundle.roots());
+        Ok(swap(&self.key, &identity, &bundle))
+    }
+}
+
+fn swap(key: &ArcSwap<CertifiedKey>, identity: &Identity, bundle: &TrustBundle) -> Reload {
+    let before = key.swap(identity.certified());
+    let new_certificate = before.cert != identity.certified().cert;
+    tracing::info!(serial = identity.own().serial, new_certificate, roots = bundle.count(), "certificates reloaded");
+    Reload { own: identity.own().clone(), new_certificate, roots: bundle.count() }
+}
