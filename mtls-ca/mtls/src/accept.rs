@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{CertificateError, ClientConfig, OtherError, ServerConfig};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,10 +20,10 @@ pub enum AcceptError {
     /// The peer took too long.
     #[error("the handshake did not end within {0:?}")]
     TimedOut(Duration),
-    /// The handshake failed: no certificate, a wrong one, another protocol, or the peer went away.
+    /// The handshake failed: no certificate, a chain that does not hold, another protocol, or the peer went away.
     #[error("the handshake failed: {0}")]
     Handshake(std::io::Error),
-    /// The certificate does not say who the peer is.
+    /// The certificate does not say who the peer is, or not one who may come in.
     #[error(transparent)]
     Peer(#[from] PeerError),
 }
@@ -37,7 +37,7 @@ pub enum ConnectError {
     /// The handshake failed: the server is not who it must be, or it went away.
     #[error("the handshake failed: {0}")]
     Handshake(std::io::Error),
-    /// The server's certificate does not say who it is.
+    /// The server's certificate does not say who it is, or not whom we wanted.
     #[error(transparent)]
     Peer(#[from] PeerError),
 }
@@ -56,7 +56,7 @@ where
 {
     let handshake = TlsAcceptor::from(config).accept(stream);
     let tls = tokio::time::timeout(limit, handshake).await.map_err(|_| AcceptError::TimedOut(limit))?;
-    let tls = tls.map_err(AcceptError::Handshake)?;
+    let tls = tls.map_err(|error| our_reason(&error).map_or(AcceptError::Handshake(error), AcceptError::Peer))?;
     let peer = peer(tls.get_ref().1.peer_certificates().unwrap_or_default())?;
     Ok((tls, peer))
 }
@@ -79,7 +79,17 @@ where
 {
     let handshake = TlsConnector::from(config).connect(server_name, stream);
     let tls = tokio::time::timeout(limit, handshake).await.map_err(|_| ConnectError::TimedOut(limit))?;
-    let tls = tls.map_err(ConnectError::Handshake)?;
+    let tls = tls.map_err(|error| our_reason(&error).map_or(ConnectError::Handshake(error), ConnectError::Peer))?;
     let peer = peer(tls.get_ref().1.peer_certificates().unwrap_or_default())?;
     Ok((tls, peer))
+}
+
+/// Our own reason for refusing a certificate, if it was that; rustls carries it inside its error and prints it badly.
+fn our_reason(error: &std::io::Error) -> Option<PeerError> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => {
+            why.downcast_ref::<PeerError>().cloned()
+        }
+        _ => None,
+    }
 }
