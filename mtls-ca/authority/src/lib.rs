@@ -1,1 +1,32 @@
-//! authority.
+//! The certificate authority: says who is who, and nothing else.
+//!
+//! Three keys (root, device intermediate, service intermediate) are made inside a PKCS#11 token and never leave it. What
+//! may be signed is an [`Order`], whose constructor is the whole check of a request; [`Authority::issue`] is the one
+//! function that reaches the signer and takes nothing else. What it signs is then judged again by code that does not
+//! know the template (`check`), written to an append-only log, and only then handed out: so there is no certificate that
+//! the log does not know, and a mistake in the template stays inside.
+//!
+//! Time is an argument. It leaves names to `ca-identity`, using certificates to `ca-mtls`, and proof that a fridge is
+//! what it says to the attestation service.
+
+mod authority;
+mod check;
+pub mod cli;
+mod clock;
+mod config;
+mod error;
+mod files;
+mod key;
+mod log;
+mod order;
+mod template;
+mod token;
+
+pub use authority::{Authority, IssuedChain, Renewed};
+pub use clock::now_unix_s;
+pub use config::{AuthorityConfig, Pin};
+pub use error::{AuthorityError, Corrupt, Fault, Refusal};
+pub use files::IssuedFiles;
+pub use key::{KeyPairPem, SubjectKey};
+pub use log::{Entry, EntryState, Head, Kind, read_log};
+pub use order::{Names, Order, Profile};

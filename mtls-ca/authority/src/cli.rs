@@ -1,0 +1,282 @@
+//! The commands of `larder-ca`. Each does one thing through the library, says what it did, and what to do next.
+//!
+//! Output goes to the writer it is given, time is an argument: so the commands are tested as they are run.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, SpiffeId, TrustDomain};
+use clap::{Args, Subcommand, ValueEnum};
+use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::{
+    Authority, AuthorityConfig, AuthorityError, Entry, EntryState, Head, IssuedFiles, Names, Order, Pin, Profile,
+    Refusal, SubjectKey, files, read_log,
+};
+
+/// Why a command did not end well.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The authority did not do it.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The output could not be written.
+    #[error("the output could not be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<Refusal> for CliError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Authority(refusal.into())
+    }
+}
+
+/// What `larder-ca` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make an authority: a root and two intermediates, their keys inside the token
+    Init(Init),
+    /// Issue a certificate to a service, a fridge or an operator
+    Issue(Issue),
+    /// Give intermediates that are past half of their life a new certificate
+    Renew(Renew),
+    /// Verify the issuance log and show it
+    List(List),
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Folder of the authority; made if it is not there
+    #[arg(long)]
+    dir: PathBuf,
+    /// The PKCS#11 module (a shared library)
+    #[arg(long)]
+    module: PathBuf,
+    /// Label of the token that is to hold the keys
+    #[arg(long)]
+    token_label: String,
+    /// File with the token's PIN, mode 0600
+    #[arg(long)]
+    pin_file: PathBuf,
+    /// Whom the authority vouches for
+    #[arg(long, default_value = SINGLE_NODE_TRUST_DOMAIN)]
+    trust_domain: TrustDomain,
+}
+
+/// Arguments of `issue`.
+#[derive(Debug, Args)]
+pub struct Issue {
+    #[command(flatten)]
+    place: Place,
+    /// What the certificate is for
+    #[arg(long)]
+    profile: ProfileArgument,
+    /// spiffe://<trust-domain>/…, or short: service/<name>, fridge/<id>, operator/<name>, or the name alone
+    #[arg(long)]
+    id: String,
+    /// Host name of a service; may be given several times
+    #[arg(long)]
+    dns: Vec<String>,
+    /// Address of a service; may be given several times
+    #[arg(long)]
+    ip: Vec<IpAddr>,
+    /// A PKCS #10 request in PEM; without it a key is made and written with mode 0600
+    #[arg(long)]
+    csr: Option<PathBuf>,
+    /// Life of the certificate, at most 168
+    #[arg(long, default_value_t = 24)]
+    lifetime_hours: u32,
+    /// Folder for cert.pem, key.pem and bundle.pem
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Arguments of `renew`.
+#[derive(Debug, Args)]
+pub struct Renew {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Folder of the authority
+    #[arg(long)]
+    dir: PathBuf,
+    /// One JSON object a line, as they stand in the log
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which authority, and how to log in when its settings do not say.
+#[derive(Debug, Args)]
+struct Place {
+    /// Folder of the authority
+    #[arg(long)]
+    dir: PathBuf,
+    /// File with the token's PIN, mode 0600, if it is another than at init
+    #[arg(long)]
+    pin_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProfileArgument {
+    Service,
+    Device,
+    Operator,
+}
+
+impl Command {
+    /// Runs the command at this time and writes what it did to `out`.
+    ///
+    /// # Errors
+    /// [`CliError`], whose text says what happened and what to do.
+    pub fn run(self, now_unix_s: i64, out: &mut dyn Write) -> Result<(), CliError> {
+        match self {
+            Self::Init(arguments) => init(arguments, now_unix_s, out),
+            Self::Issue(arguments) => issue(&arguments, now_unix_s, out),
+            Self::Renew(arguments) => renew(&arguments.place, now_unix_s, out),
+            Self::List(arguments) => list(&arguments, now_unix_s, out),
+        }
+    }
+}
+
+fn init(arguments: Init, now_unix_s: i64, out: &mut dyn Write) -> Result<(), CliError> {
+    let Init { dir, module, token_label, pin_file, trust_domain } = arguments;
+    let config = AuthorityConfig { dir, module, token_label, pin: Pin::File(pin_file), trust_domain };
+    let authority = Authority::init(&config, now_unix_s)?;
+    let dir = config.dir.display();
+    writeln!(out, "Made the authority of {} in {dir}.", config.trust_domain)?;
+    writeln!(out, "  keys     3, made inside the token {:?}; they cannot leave it", config.token_label)?;
+    writeln!(out, "  root     {dir}/root.pem   the trust bundle: give it to every party")?;
+    writeln!(out, "  log      {dir}/issued.jsonl   {}", describe(&authority.head()))?;
+    writeln!(out, "Next: larder-ca issue --dir {dir} --profile service --id service/purchase-session --out <folder>")?;
+    Ok(())
+}
+
+fn issue(arguments: &Issue, now_unix_s: i64, out: &mut dyn Write) -> Result<(), CliError> {
+    let authority = arguments.place.open()?;
+    let profile = match arguments.profile {
+        ProfileArgument::Service => Profile::Service,
+        ProfileArgument::Device => Profile::Device,
+        ProfileArgument::Operator => Profile::Operator,
+    };
+    let id = read_id(&arguments.id, profile, authority.trust_domain())?;
+    let names = Names { dns: arguments.dns.clone(), ip: arguments.ip.clone() };
+    let (key, pair) = match &arguments.csr {
+        Some(path) => (SubjectKey::from_csr_pem(&files::read(path)?)?, None),
+        None => SubjectKey::generate().map(|(key, pair)| (key, Some(pair)))?,
+    };
+    let order = Order::new(profile, &id, names, key, arguments.lifetime_hours.saturating_mul(3600))?;
+    let chain = authority.issue(&order, now_unix_s)?;
+    let pair = pair.as_ref().map(crate::KeyPairPem::expose);
+    let written = IssuedFiles::write(&arguments.out, &chain, pair, &authority.trust_bundle_pem())?;
+    writeln!(out, "Issued a {} certificate to {id}.", profile.as_str())?;
+    writeln!(out, "  serial       {}", chain.serial)?;
+    writeln!(out, "  good         {} to {}", moment(chain.not_before_unix_s), moment(chain.not_after_unix_s))?;
+    writeln!(out, "  certificate  {}", written.certificate.display())?;
+    match &written.key {
+        Some(key) => writeln!(out, "  key          {} (mode 0600)", key.display())?,
+        None => writeln!(out, "  key          where the request was made; it never came here")?,
+    }
+    writeln!(out, "  trust        {}", written.bundle.display())?;
+    writeln!(out, "  log          {}", describe(&authority.head()))?;
+    writeln!(out, "Next: point the party at these files, and issue again before {}.", moment(chain.not_after_unix_s))?;
+    Ok(())
+}
+
+fn renew(place: &Place, now_unix_s: i64, out: &mut dyn Write) -> Result<(), CliError> {
+    let authority = place.open()?;
+    let renewed = authority.renew(now_unix_s)?;
+    if renewed.is_empty() {
+        writeln!(out, "Nothing to renew: every intermediate has more than half of its life before it.")?;
+        return Ok(());
+    }
+    for one in renewed {
+        writeln!(out, "Renewed the {}: good to {}.", one.kind.as_str(), moment(one.not_after_unix_s))?;
+    }
+    writeln!(out, "  log  {}", describe(&authority.head()))?;
+    writeln!(out, "Next: nothing; certificates issued from now on carry the new intermediate.")?;
+    Ok(())
+}
+
+fn list(arguments: &List, now_unix_s: i64, out: &mut dyn Write) -> Result<(), CliError> {
+    if !arguments.dir.join("authority.toml").exists() {
+        return Err(Refusal::NotInitialised(arguments.dir.clone()).into());
+    }
+    if !arguments.json {
+        writeln!(out, "{:<32}  {:<20}  {:<20}  {:<20}  {:<8}  SUBJECT", "SERIAL", "KIND", "FROM", "TO", "STATE")?;
+    }
+    let mut written = Ok(());
+    let head = read_log(&arguments.dir, |entry| {
+        if written.is_ok() {
+            written = if arguments.json { json(entry, out) } else { row(entry, now_unix_s, out) };
+        }
+    })?;
+    written?;
+    if !arguments.json {
+        writeln!(out, "The log holds from its first line to its last: {}.", describe(&head))?;
+        writeln!(out, "Next: compare the head with the one kept elsewhere; it stands for the whole log.")?;
+    }
+    Ok(())
+}
+
+fn json(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", serde_json::to_string(entry).map_err(io::Error::other)?)
+}
+
+fn row(entry: &Entry, now_unix_s: i64, out: &mut dyn Write) -> io::Result<()> {
+    let state = match entry.state {
+        EntryState::Withheld => "withheld",
+        EntryState::Issued if now_unix_s > entry.not_after_unix_s => "expired",
+        EntryState::Issued => "good",
+    };
+    let (from, to) = (moment(entry.not_before_unix_s), moment(entry.not_after_unix_s));
+    writeln!(
+        out,
+        "{:<32}  {:<20}  {from:<20}  {to:<20}  {state:<8}  {}",
+        entry.serial,
+        entry.kind.as_str(),
+        entry.subject
+    )
+}
+
+impl Place {
+    fn open(&self) -> Result<Authority, AuthorityError> {
+        Authority::open(&AuthorityConfig::load(&self.dir, self.pin_file.clone().map(Pin::File))?)
+    }
+}
+
+/// Reads a whole id, a path, or a name alone, to which the profile gives the kind.
+fn read_id(text: &str, profile: Profile, trust_domain: &TrustDomain) -> Result<SpiffeId, Refusal> {
+    let kind = match profile {
+        Profile::Device => "fridge",
+        Profile::Service => "service",
+        Profile::Operator => "operator",
+    };
+    let parsed = if text.contains("://") {
+        SpiffeId::parse(text)
+    } else if text.contains('/') {
+        SpiffeId::parse_path_in(trust_domain, text)
+    } else {
+        SpiffeId::parse_path_in(trust_domain, &format!("{kind}/{text}"))
+    };
+    parsed.map_err(|why| Refusal::Id { text: text.to_owned(), why })
+}
+
+fn describe(head: &Head) -> String {
+    format!("{} entries, head {}", head.entries, head.hash)
+}
+
+/// A moment as people read it, UTC, to the second.
+fn moment(unix_s: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(unix_s)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{unix_s} s"))
+}

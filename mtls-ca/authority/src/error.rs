@@ -1,0 +1,219 @@
+//! What can go wrong, by whose fault it is: the caller's ([`Refusal`]), ours or the token's ([`Fault`]), or a stored state
+//! that no code of ours could have written ([`Corrupt`]). Every text says what happened, why, and what to do.
+
+use std::path::PathBuf;
+
+use ca_identity::SpiffeId;
+use thiserror::Error;
+
+/// Why the authority did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum AuthorityError {
+    /// The request cannot be granted.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The authority or something it depends on failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// What is stored cannot be trusted; nothing is done until a person has looked at it.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+}
+
+/// A request that cannot be granted, by the caller's fault.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// The folder holds an authority already.
+    #[error(
+        "{} already holds an authority; use it as it is (`larder-ca list --dir {}`), or give another folder and token",
+        .0.display(), .0.display()
+    )]
+    AlreadyInitialised(PathBuf),
+    /// The token holds keys of an authority already.
+    #[error(
+        "the token {token:?} already holds the key {key:?}, and an authority's keys are never overwritten; \
+         open the authority they belong to, or give a fresh token"
+    )]
+    TokenInUse {
+        /// The token's label.
+        token: String,
+        /// The key that is there.
+        key: String,
+    },
+    /// The folder holds no authority.
+    #[error("{} holds no authority; make one with `larder-ca init --dir {}`", .0.display(), .0.display())]
+    NotInitialised(PathBuf),
+    /// The token is not there.
+    #[error("no token is labelled {label:?}; found: {found}; check the label and the token's environment")]
+    NoSuchToken {
+        /// The label that was looked for.
+        label: String,
+        /// The labels that are there.
+        found: String,
+    },
+    /// A PIN that others may read, or that is not there.
+    #[error("{0}")]
+    Pin(String),
+    /// The profile is not for a party of this kind.
+    #[error("the profile {profile} is not for {id}; devices are fridges, services services, operators operators")]
+    Profile {
+        /// The profile asked for.
+        profile: &'static str,
+        /// The party.
+        id: Box<SpiffeId>,
+    },
+    /// A party of another trust domain.
+    #[error("{id} is not of this authority's trust domain {ours}")]
+    TrustDomain {
+        /// The party.
+        id: Box<SpiffeId>,
+        /// The domain this authority vouches for.
+        ours: String,
+    },
+    /// Host names where none may be.
+    #[error("only services may have host names or addresses; leave --dns and --ip out for devices and operators")]
+    NamesNotAllowed,
+    /// A host name that is none, or too many of them.
+    #[error("{0}")]
+    Names(String),
+    /// A lifetime out of bounds.
+    #[error("a lifetime of {asked_s} s was asked for; it must be between {min_s} s and {max_s} s")]
+    Lifetime {
+        /// Seconds asked for.
+        asked_s: u32,
+        /// The least, in seconds.
+        min_s: u32,
+        /// The most, in seconds.
+        max_s: u32,
+    },
+    /// The intermediate would end before the leaf.
+    #[error(
+        "the {issuer} ends at {not_after_unix_s} s, before the certificate asked for would; \
+         run `larder-ca renew`, then ask again"
+    )]
+    IssuerTooOld {
+        /// Which intermediate.
+        issuer: &'static str,
+        /// The last second of its life, since the Unix epoch.
+        not_after_unix_s: i64,
+    },
+    /// A key we do not certify.
+    #[error("the key cannot be certified: {0}; make a P-256 key and a request signed with it")]
+    Key(String),
+    /// A time no calendar holds.
+    #[error("the time {0} s since the epoch is out of range; check the clock")]
+    Time(i64),
+    /// A file the caller named cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A name on the command line that is none.
+    #[error("{text:?} is no name of a party: {why}; write spiffe://<trust-domain>/service/<name>, or service/<name>")]
+    Id {
+        /// What was written.
+        text: String,
+        /// Why it is none.
+        why: ca_identity::SpiffeIdError,
+    },
+}
+
+impl Refusal {
+    /// A stable code for programs; the text is for people.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyInitialised(_) => "already_initialised",
+            Self::TokenInUse { .. } => "token_in_use",
+            Self::NotInitialised(_) => "not_initialised",
+            Self::NoSuchToken { .. } => "no_such_token",
+            Self::Pin(_) => "pin",
+            Self::Profile { .. } => "profile",
+            Self::TrustDomain { .. } => "trust_domain",
+            Self::NamesNotAllowed => "names_not_allowed",
+            Self::Names(_) => "names",
+            Self::Lifetime { .. } => "lifetime",
+            Self::IssuerTooOld { .. } => "issuer_too_old",
+            Self::Key(_) => "key",
+            Self::Time(_) => "time",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Id { .. } => "id",
+        }
+    }
+}
+
+/// A failure of the authority or of what it depends on. Asking again is always safe: what was not handed out is at worst
+/// one more entry in the log.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// The token or its module.
+    #[error("the token failed to {what}: {why}; check the module, the token and the PIN")]
+    Token {
+        /// What was being done.
+        what: &'static str,
+        /// What PKCS#11 said.
+        why: String,
+    },
+    /// The disk.
+    #[error("{what} {}: {source}", path.display())]
+    Disk {
+        /// What was being done.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process held the log for too long.
+    #[error("{} is held by another process; wait until it has ended, then ask again", .0.display())]
+    Busy(PathBuf),
+    /// A certificate could not be put together.
+    #[error("the certificate could not be made: {0}")]
+    Encoding(String),
+    /// The signed certificate is not what was ordered. It was logged as withheld and never left.
+    #[error("the signed certificate was withheld, because it is not what was ordered: {0}; report this as a defect")]
+    Withheld(&'static str),
+}
+
+/// A stored state that no code of ours could have written.
+#[derive(Debug, Error)]
+pub enum Corrupt {
+    /// The issuance log.
+    #[error(
+        "the issuance log is damaged or was changed at line {line}: {why}; issue nothing, keep the file, and compare it \
+         with its copies"
+    )]
+    Log {
+        /// The line, counted from one.
+        line: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The settings.
+    #[error("{} cannot be used: {why}; restore it from a backup", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A certificate of the authority itself.
+    #[error("{} is not a certificate of this authority's key: {why}; restore it from a backup", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A key of the authority that is missing or is not kept as it must be.
+    #[error("the key {key:?} in the token cannot be used: {why}; it was not made by this authority, find out by whom")]
+    Key {
+        /// The key's label.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}

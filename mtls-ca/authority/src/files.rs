@@ -1,0 +1,92 @@
+//! Files written so that a crash leaves the old one or the new one, never half of either, and keys readable by their owner
+//! alone from the first byte on.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::{AuthorityError, Fault, IssuedChain, Refusal};
+
+/// The most bytes of a file a caller names: a PIN, a request, the settings, one certificate.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// Where an issued identity was written, in the form services read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedFiles {
+    /// The certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key, mode 0600; absent when the key is elsewhere (a request was given).
+    pub key: Option<PathBuf>,
+    /// The roots to trust.
+    pub bundle: PathBuf,
+}
+
+impl IssuedFiles {
+    /// Writes `cert.pem`, `key.pem` and `bundle.pem` into `out`, each in one step; the key first, so that a reader who
+    /// comes in between sees a pair that does not match and keeps what it had.
+    ///
+    /// # Errors
+    /// [`Fault::Disk`].
+    pub fn write(
+        out: &Path,
+        chain: &IssuedChain,
+        key_pem: Option<&str>,
+        bundle_pem: &str,
+    ) -> Result<Self, AuthorityError> {
+        make_dir(out)?;
+        let key = key_pem.map(|pem| write(&out.join("key.pem"), pem.as_bytes(), 0o600)).transpose()?;
+        let certificate = write(&out.join("cert.pem"), chain.chain_pem.as_bytes(), 0o644)?;
+        let bundle = write(&out.join("bundle.pem"), bundle_pem.as_bytes(), 0o644)?;
+        Ok(Self { certificate, key, bundle })
+    }
+}
+
+/// Makes a folder that only its owner may enter, if it is not there yet.
+pub(crate) fn make_dir(path: &Path) -> Result<(), Fault> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| disk("cannot make", path, source))
+}
+
+/// Replaces a file in one step, durably.
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf, Fault> {
+    let new = path.with_extension("new");
+    let written = write_new(&new, bytes, mode).and_then(|()| fs::rename(&new, path)).and_then(|()| sync_parent(path));
+    match written {
+        Ok(()) => Ok(path.to_owned()),
+        Err(source) => Err(disk("cannot write", path, source)),
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    if path.exists() {
+        fs::remove_file(path)?; // left by a crash; its mode may be another
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes the entry of a file in its folder durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Reads a bounded text file the caller named.
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Refusal> {
+    let read = || {
+        let mut text = Zeroizing::new(String::new());
+        let file = File::open(path)?;
+        if file.metadata()?.len() > MAX_FILE_BYTES {
+            return Err(io::Error::other("the file is far too large"));
+        }
+        file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(|source| Refusal::Unreadable { path: path.to_owned(), source })
+}
+
+pub(crate) fn disk(what: &'static str, path: &Path, source: io::Error) -> Fault {
+    Fault::Disk { what, path: path.to_owned(), source }
+}
