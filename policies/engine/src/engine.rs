@@ -147,9 +147,10 @@ impl Engine {
             EntityUid::from_type_name_and_id(self.types.action.clone(), EntityId::new(question.action.as_str()));
         let request = Request::new(principal.uid(), action, resource.uid(), Context::empty(), Some(&self.schema))
             .map_err(text)?;
-        // A service that asks itself is one entity, not two.
-        let parties: HashSet<Entity> = HashSet::from([principal, resource]);
-        let entities = Entities::from_entities(parties, Some(&self.schema)).map_err(text)?;
+        // A party that asks something of itself is one entity, not two.
+        let asker = Some(principal).filter(|party| party.uid() != resource.uid());
+        let entities =
+            Entities::from_entities(asker.into_iter().chain([resource]), Some(&self.schema)).map_err(text)?;
         Ok(Authorizer::new().is_authorized(&request, &self.policies, &entities))
     }
 }

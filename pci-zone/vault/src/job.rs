@@ -1,0 +1,115 @@
+//! One sealed card: opened, read, and turned into a token, at one bench.
+//!
+//! Every plain text here lives in a heap buffer that is wiped on drop. What the card's sender did wrong comes out as an
+//! answer; only what the HSM did wrong comes out as an [`HsmError`], so that no card can make the HSM look broken.
+
+use pci_card::{Brand as CardBrand, Track2};
+use pci_contract::{Brand, CardRef, LastFour, SealedCard, Token};
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use crate::{
+    OpenError, OpenedCard, SealRefusal, VaultFault,
+    hsm::{Bench, HsmError},
+    keys::TokenHandle,
+};
+
+/// What a token's keyed hash is over, before the card number: no other use of the key may ever begin so.
+const TOKEN_DOMAIN: &[u8] = b"larder card token v1\0";
+/// What is hashed to see whether the HSM answers. It is no beginning of the above.
+const PROBE: &[u8] = b"larder probe";
+/// Bytes of the keyed hash a token carries.
+const TOKEN_BYTES: usize = 16;
+
+/// A card to open and whom to answer.
+pub(crate) struct Job {
+    pub(crate) card: SealedCard,
+    pub(crate) associated_data: Vec<u8>,
+    pub(crate) now_unix_s: i64,
+    pub(crate) answer: oneshot::Sender<Result<OpenedCard, OpenError>>,
+}
+
+impl Job {
+    /// Does the job and answers. The error is the HSM's, told to the worker; the asker has then been answered, too.
+    pub(crate) fn run(self, bench: &Bench) -> Result<(), HsmError> {
+        if self.answer.is_closed() {
+            return Ok(());
+        }
+        let outcome = self.open(bench);
+        let (answer, told) = match outcome {
+            Ok(answer) => (answer, Ok(())),
+            Err(error) => (Err(OpenError::Fault(VaultFault::Hsm)), Err(error)),
+        };
+        // An asker who went away meanwhile needs no answer; the card is wiped with it.
+        drop(self.answer.send(answer));
+        told
+    }
+
+    fn open(&self, bench: &Bench) -> Result<Result<OpenedCard, OpenError>, HsmError> {
+        let Some(sealing) = bench.handles().sealing(self.card.key()) else {
+            return Ok(Err(SealRefusal::UnknownKey.into()));
+        };
+        let point = self.card.encapsulated_key();
+        let shared = bench.agree(sealing.key, point)?;
+        let opened = sealing.recipient.open(&shared, point, &self.associated_data, self.card.cipher_text());
+        drop(shared);
+        let Ok(text) = opened else { return Ok(Err(SealRefusal::DoesNotOpen.into())) };
+        let track = match self.read(&text) {
+            Ok(track) => track,
+            Err(error) => return Ok(Err(OpenError::Card(error))),
+        };
+        drop(text);
+        tokenize(bench, track)
+    }
+
+    fn read(&self, text: &[u8]) -> Result<Track2, pci_card::CardError> {
+        let track = Track2::parse(text)?;
+        track.expiry().check(self.now_unix_s)?;
+        Ok(track)
+    }
+}
+
+/// Whether the HSM still does what it is asked: the keyed hashes of a fixed text under all token keys. They are also
+/// how a key is known again after the module was opened anew.
+pub(crate) fn probe(bench: &Bench) -> Result<Vec<[u8; 32]>, HsmError> {
+    bench.handles().tokens.iter().map(|token| bench.mac(token.key, PROBE).map(|mac| *mac)).collect()
+}
+
+fn tokenize(bench: &Bench, track: Track2) -> Result<Result<OpenedCard, OpenError>, HsmError> {
+    let (pan, expiry) = track.into_parts();
+    let mut text = Zeroizing::new(Vec::with_capacity(TOKEN_DOMAIN.len() + pan.expose().len()));
+    text.extend_from_slice(TOKEN_DOMAIN);
+    text.extend_from_slice(pan.expose());
+    let mut tokens = Vec::with_capacity(bench.handles().tokens.len());
+    for handle in &bench.handles().tokens {
+        tokens.push(token(bench, handle, &text)?);
+    }
+    // The plan has exactly one active token key, and it comes first.
+    let mut tokens = tokens.into_iter();
+    let last_four = pan.last_four();
+    let last_four = std::str::from_utf8(&last_four).ok().and_then(|text| LastFour::parse(text).ok());
+    let (Some(token), Some(last_four)) = (tokens.next(), last_four) else {
+        return Ok(Err(OpenError::Fault(VaultFault::Hsm)));
+    };
+    let card = CardRef { token, brand: brand(pan.brand()), last_four };
+    Ok(Ok(OpenedCard { card, earlier_tokens: tokens.collect(), pan, expiry }))
+}
+
+fn token(bench: &Bench, handle: &TokenHandle, text: &[u8]) -> Result<Token, HsmError> {
+    let mac = bench.mac(handle.key, text)?;
+    let short: &[u8; TOKEN_BYTES] = mac.first_chunk().ok_or(HsmError::Answer("C_Sign"))?;
+    Ok(Token::from_mac(handle.version, *short))
+}
+
+const fn brand(brand: CardBrand) -> Brand {
+    match brand {
+        CardBrand::Visa => Brand::Visa,
+        CardBrand::Mastercard => Brand::Mastercard,
+        CardBrand::Amex => Brand::Amex,
+        CardBrand::Discover => Brand::Discover,
+        CardBrand::Jcb => Brand::Jcb,
+        CardBrand::Diners => Brand::Diners,
+        CardBrand::Unionpay => Brand::Unionpay,
+        CardBrand::Other => Brand::Other,
+    }
+}

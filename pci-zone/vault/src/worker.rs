@@ -1,0 +1,167 @@
+//! The threads: a few workers who do jobs, and a supervisor who brings the HSM back.
+//!
+//! An HSM is not faster with more threads than it has hands, so there are few and a queue. The supervisor alone opens
+//! and finalizes the module, and only when no worker stands at a bench: for a quiet recycle (SoftHSM leaks some 235
+//! bytes a session object until it is finalized), and after a loss, again and again with growing pauses, without a
+//! restart of the process. A key that is another after the HSM came back is refused like a missing one: silently
+//! going on with it would give every card a new token.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use pci_contract::SealingKey;
+
+use crate::{
+    floor::{Floor, Stop},
+    hsm::{Bench, Keeper, Module},
+    job::{Job, probe},
+    keys::{KeyError, find_all},
+    plan::KeyPlan,
+};
+
+/// The pause before the second attempt to bring the HSM back; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Failed jobs in a row after which a worker calls the HSM lost even though it still answers.
+const FAILURES_IN_A_ROW: u32 = 3;
+
+/// Opens the module again and again, the same way.
+pub(crate) struct Opener {
+    pub(crate) module: Module,
+    pub(crate) plan: KeyPlan,
+    pub(crate) threads: usize,
+}
+
+/// The module opened: a login, a bench for each worker, and by what the keys are known again.
+pub(crate) struct Opened {
+    // Dropped in this order: the keeper is the last session.
+    pub(crate) benches: Vec<Bench>,
+    keeper: Keeper,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// What must stay the same as long as the vault lives: the sealing keys, and a hash under each token key.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    pub(crate) sealing: Vec<SealingKey>,
+    tokens: Vec<[u8; 32]>,
+}
+
+impl Opener {
+    /// Opens the module and finds the keys, after `prepare`, which may create some. On an error nothing stays open.
+    pub(crate) fn open(&self, prepare: impl FnOnce(&Keeper) -> Result<(), KeyError>) -> Result<Opened, KeyError> {
+        let keeper = self.module.open()?;
+        // The keeper is dropped before the error comes out, and only then may the module be finalized.
+        let opened = prepare(&keeper).and_then(|()| self.settle(keeper));
+        opened.inspect_err(|_| self.module.finalize())
+    }
+
+    fn settle(&self, keeper: Keeper) -> Result<Opened, KeyError> {
+        let handles = Arc::new(find_all(&keeper, &self.plan)?);
+        let mut benches = Vec::with_capacity(self.threads);
+        for _ in 0..self.threads.max(1) {
+            benches.push(keeper.bench(Arc::clone(&handles))?);
+        }
+        let tokens = benches.first().map(probe).transpose()?.unwrap_or_default();
+        let public = |handle: &crate::keys::SealingHandle| SealingKey {
+            id: handle.id.clone(),
+            public: *handle.recipient.public(),
+        };
+        let sealing = handles.sealing.iter().map(public).collect();
+        Ok(Opened { benches, keeper, fingerprint: Fingerprint { sealing, tokens } })
+    }
+
+    fn open_again(&self, before: &Fingerprint) -> Result<Opened, KeyError> {
+        let opened = self.open(|_| Ok(()))?;
+        if opened.fingerprint == *before {
+            return Ok(opened);
+        }
+        drop(opened);
+        self.module.finalize();
+        Err(KeyError::Weak { label: "of the plan".to_owned(), rule: "another key has its name since" })
+    }
+}
+
+/// Starts the threads; joining the handle waits for all of them and for the module to be finalized.
+pub(crate) fn spawn(opener: Opener, opened: Opened, floor: Arc<Floor<Job, Bench>>) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("vault-supervisor".to_owned()).spawn(move || {
+        thread::scope(|scope| {
+            for number in 0..opener.threads.max(1) {
+                let worker = thread::Builder::new().name(format!("vault-worker-{number}"));
+                if let Err(error) = worker.spawn_scoped(scope, || work(&floor)) {
+                    tracing::error!(%error, "a vault worker did not start");
+                }
+            }
+            supervise(&opener, opened, &floor);
+        });
+    })
+}
+
+fn work(floor: &Floor<Job, Bench>) {
+    // A panic is a fault like any other: the bench is put down, and the HSM opened anew before work goes on.
+    while catch_unwind(AssertUnwindSafe(|| work_until_closed(floor))).is_err() {
+        tracing::error!("a vault worker panicked");
+        floor.lose();
+    }
+}
+
+fn work_until_closed(floor: &Floor<Job, Bench>) {
+    while let Some(place) = floor.take_bench() {
+        let mut failures_in_a_row = 0;
+        while let Some((job, bench)) = place.next_job() {
+            let Err(error) = job.run(bench) else {
+                failures_in_a_row = 0;
+                continue;
+            };
+            failures_in_a_row += 1;
+            tracing::warn!(%error, failures_in_a_row, "the HSM failed a job");
+            if failures_in_a_row >= FAILURES_IN_A_ROW || probe(bench).is_err() {
+                tracing::error!("the HSM is lost");
+                floor.lose();
+            }
+        }
+    }
+}
+
+fn supervise(opener: &Opener, opened: Opened, floor: &Floor<Job, Bench>) {
+    let Opened { mut keeper, fingerprint, benches } = opened;
+    drop(benches);
+    loop {
+        let (stop, benches) = floor.wait_for_stop();
+        drop(benches);
+        drop(keeper);
+        opener.module.finalize();
+        if stop == Stop::Closed {
+            return;
+        }
+        let Some(opened) = open_until_closed(opener, &fingerprint, floor) else { return };
+        keeper = opened.keeper;
+        if let Err(benches) = floor.reopen(opened.benches) {
+            drop(benches);
+            drop(keeper);
+            opener.module.finalize();
+            return;
+        }
+    }
+}
+
+/// Opens the module however long it takes; `None` when the floor is closed first.
+fn open_until_closed(opener: &Opener, before: &Fingerprint, floor: &Floor<Job, Bench>) -> Option<Opened> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match opener.open_again(before) {
+            Ok(opened) => return Some(opened),
+            Err(error) => tracing::warn!(%error, "the HSM did not come back yet"),
+        }
+        floor.lose();
+        if floor.closed_within(pause) {
+            return None;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
