@@ -15,11 +15,14 @@ use crate::{CannotLook, Violations};
 /// [`CannotLook`] when a file is not Rust.
 pub fn check(package: &str, files: &[(PathBuf, String)]) -> Result<Violations, CannotLook> {
     let parsed = files.iter().map(|(path, text)| RustFile::parse(path, text)).collect::<Result<Vec<_>, _>>()?;
-    let circles = circles(&graph(&parsed));
-    Ok(circles
-        .iter()
-        .map(|names| format!("{package}: modules {} import each other in a circle", names.join(", ")))
-        .collect())
+    let graph = graph(&parsed);
+    let within = |circle: &[String]| {
+        let edges = circle.iter().flat_map(|from| graph.get(from).into_iter().flatten().map(move |to| (from, to)));
+        let inside = edges.filter(|(_, to)| circle.contains(to)).map(|(from, to)| format!("{from} → {to}"));
+        inside.collect::<Vec<_>>().join(", ")
+    };
+    let say = |circle: &Vec<String>| format!("{package}: modules import each other in a circle: {}", within(circle));
+    Ok(circles(&graph).iter().map(say).collect())
 }
 
 type Modules = BTreeMap<String, BTreeSet<String>>;
@@ -109,7 +112,7 @@ mod tests {
             ("b.rs", "use crate::c;"),
             ("c.rs", "fn f() { crate::a::go() }"),
         ];
-        assert_eq!(found(&files), ["x: modules a, b, c import each other in a circle"]);
+        assert_eq!(found(&files), ["x: modules import each other in a circle: a → b, b → c, c → a"]);
     }
 
     #[test]
@@ -120,6 +123,6 @@ mod tests {
             ("a/deep.rs", "use crate::Other;"),
             ("b.rs", "use super::A;"),
         ];
-        assert_eq!(found(&files), ["x: modules a, b import each other in a circle"]);
+        assert_eq!(found(&files), ["x: modules import each other in a circle: a → b, b → a"]);
     }
 }

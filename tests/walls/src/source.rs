@@ -147,17 +147,21 @@ impl RustFile {
         names
     }
 
-    /// The files of modules that are compiled for tests only: `#[cfg(test)] mod tests;`.
+    /// The files of modules that are compiled for tests only: `#[cfg(test)] mod tests;`, with or without a `#[path]`.
     #[must_use]
     pub fn test_module_files(&self) -> Vec<PathBuf> {
-        let folder = self.module_folder();
         let modules = self.items.iter().filter_map(|item| match item {
-            syn::Item::Mod(module) if module.content.is_none() && for_tests(&module.attrs) => Some(&module.ident),
+            syn::Item::Mod(module) if module.content.is_none() && for_tests(&module.attrs) => Some(module),
             _ => None,
         });
-        let both =
-            |name: &syn::Ident| [folder.join(format!("{name}.rs")), folder.join(name.to_string()).join("mod.rs")];
-        modules.flat_map(both).collect()
+        let files = |module: &syn::ItemMod| match path_of(&module.attrs) {
+            Some(path) => vec![self.path.parent().unwrap_or(Path::new("")).join(path)],
+            None => {
+                let (folder, name) = (self.module_folder(), module.ident.to_string());
+                vec![folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")]
+            }
+        };
+        modules.flat_map(files).collect()
     }
 
     fn module_folder(&self) -> PathBuf {
@@ -243,6 +247,15 @@ fn for_tests(attributes: &[syn::Attribute]) -> bool {
         a.path().is_ident("cfg") && a.meta.require_list().is_ok_and(|list| list.tokens.to_string() == "test")
     };
     attributes.iter().any(|a| is_cfg_test(a) || a.path().is_ident("test"))
+}
+
+/// The file that `#[path = "…"]` names.
+fn path_of(attributes: &[syn::Attribute]) -> Option<String> {
+    let value = attributes.iter().filter(|a| a.path().is_ident("path")).find_map(|a| a.meta.require_name_value().ok());
+    match value.map(|v| &v.value) {
+        Some(syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. })) => Some(text.value()),
+        _ => None,
+    }
 }
 
 fn attributes_of(item: &syn::Item) -> &[syn::Attribute] {
@@ -384,5 +397,8 @@ mod tests {
         assert_eq!(file.test_module_files(), ["a/src/tests.rs", "a/src/tests/mod.rs"].map(PathBuf::from));
         let file = RustFile::parse(Path::new("a/src/x.rs"), "#[cfg(test)]\nmod tests;").expect("Rust");
         assert_eq!(file.test_module_files(), ["a/src/x/tests.rs", "a/src/x/tests/mod.rs"].map(PathBuf::from));
+        let text = "#[cfg(test)]\n#[path = \"x_tests.rs\"]\nmod tests;";
+        let file = RustFile::parse(Path::new("a/src/x.rs"), text).expect("Rust");
+        assert_eq!(file.test_module_files(), [PathBuf::from("a/src/x_tests.rs")]);
     }
 }
