@@ -1,0 +1,269 @@
+//! One group: the writes of many callers as rows of a few statements, inside a transaction that the writer holds.
+//!
+//! Several writes of one session become one row, the last state; touches, intents and events are all kept. Fences are
+//! judged in the order the writes came, so a group means exactly what its parts would have meant one after another. A
+//! group that cannot be written as a whole is given up with [`Trouble`]; the writer then tries each part carefully.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::Row;
+
+use crate::dialect::Connection;
+use crate::error::{CommitError, Contradiction, Fault};
+use crate::prepared::{AnswerRow, AskRow, CardTextRow, EventRow, Prepared, SessionRow, Text};
+use crate::statements as sql;
+
+/// One caller's write.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Batch(Box<Prepared>),
+    Lease { fridge: Text, holder: Text },
+    Cursor { subscriber: Text, position: i64 },
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Done,
+    Fenced { current: i64 },
+    Leased { fence: i64 },
+}
+
+/// Why a group could not be written. The transaction must be rolled back to where it was.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Database(sqlx::Error),
+    Contradiction(Contradiction),
+    /// Something in the group was written before; the careful way knows what to leave out.
+    Repeat,
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Trouble> for CommitError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Database(error) => Fault::new("wrote a batch", error).into(),
+            Trouble::Contradiction(contradiction) => Self::Conflict(contradiction),
+            Trouble::Repeat => Fault::without_cause("wrote a batch", true).into(),
+        }
+    }
+}
+
+/// A group as written: what became of each item, in order, and where its events are.
+#[derive(Debug, Default)]
+pub(crate) struct Written<'a> {
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) events: Vec<(i64, &'a EventRow)>,
+}
+
+/// Writes a group. With `careful`, what was written before (an enrolment, an event) is looked up and left out.
+pub(crate) async fn write<'a>(
+    connection: &mut Connection,
+    items: &[&'a Item],
+    careful: bool,
+) -> Result<Written<'a>, Trouble> {
+    let (verdicts, batches) = judge(connection, items).await?;
+    let batches = if careful { leave_out_enrolled(connection, batches).await? } else { batches };
+    write_sessions(connection, &batches).await?;
+    let touches: Vec<_> = batches.iter().flat_map(|batch| &batch.touches).collect();
+    sql::TOUCHES.run(connection, &touches, sql::bind_touch).await?;
+    write_intents(connection, &batches).await?;
+    write_cards(connection, &batches).await?;
+    let events = write_events(connection, &batches, careful).await?;
+    write_cursors(connection, items).await?;
+    Ok(Written { verdicts, events })
+}
+
+/// Takes the leases that were asked for and finds the batches whose fence is the present one at their turn.
+async fn judge<'a>(
+    connection: &mut Connection,
+    items: &[&'a Item],
+) -> Result<(Vec<Verdict>, Vec<&'a Prepared>), Trouble> {
+    let concerned: HashSet<Text> = items.iter().filter_map(|item| fridge_of(item)).map(Text::clone).collect();
+    let concerned: Vec<Text> = concerned.into_iter().collect();
+    let mut fences: HashMap<Text, i64> = HashMap::with_capacity(concerned.len());
+    for row in sql::LEASES.fetch(connection, &concerned, sql::bind_text).await? {
+        fences.insert(row.try_get::<String, _>(0)?.into(), row.try_get(1)?);
+    }
+    let mut taken: HashMap<Text, (i64, Text)> = HashMap::new();
+    let mut verdicts = Vec::with_capacity(items.len());
+    let mut batches = Vec::with_capacity(items.len());
+    for item in items {
+        verdicts.push(match item {
+            Item::Lease { fridge, holder } => {
+                let fence = fences.get(fridge).copied().unwrap_or(0).saturating_add(1);
+                fences.insert(Text::clone(fridge), fence);
+                taken.insert(Text::clone(fridge), (fence, Text::clone(holder)));
+                Verdict::Leased { fence }
+            }
+            Item::Cursor { .. } => Verdict::Done,
+            Item::Batch(batch) => match &batch.session {
+                Some(row) if fences.get(&row.fridge) != Some(&row.fence) => {
+                    Verdict::Fenced { current: fences.get(&row.fridge).copied().unwrap_or(0) }
+                }
+                _ => {
+                    batches.push(&**batch);
+                    Verdict::Done
+                }
+            },
+        });
+    }
+    let taken: Vec<(Text, i64, Text)> = taken.into_iter().map(|(fridge, (fence, by))| (fridge, fence, by)).collect();
+    sql::TAKE_LEASES.run(connection, &taken, sql::bind_lease).await?;
+    Ok((verdicts, batches))
+}
+
+fn fridge_of(item: &Item) -> Option<&Text> {
+    match item {
+        Item::Batch(batch) => batch.session.as_ref().map(|row| &row.fridge),
+        Item::Lease { fridge, .. } => Some(fridge),
+        Item::Cursor { .. } => None,
+    }
+}
+
+/// Drops a batch whose enrolment is on record: all of it was written with it.
+async fn leave_out_enrolled<'a>(
+    connection: &mut Connection,
+    batches: Vec<&'a Prepared>,
+) -> Result<Vec<&'a Prepared>, Trouble> {
+    let mut left = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let known = match &batch.enrollment {
+            Some(row) => sqlx::query("SELECT 1 FROM enrollments WHERE enrollment = $1")
+                .bind(Text::clone(&row.enrollment))
+                .fetch_optional(&mut *connection)
+                .await?
+                .is_some(),
+            None => false,
+        };
+        if !known {
+            left.push(batch);
+        }
+    }
+    Ok(left)
+}
+
+/// One row a session, its last state, at the place of its first write: whatever had to end before it began still
+/// comes before it.
+async fn write_sessions(connection: &mut Connection, batches: &[&Prepared]) -> Result<(), Trouble> {
+    let mut rows: Vec<&SessionRow> = Vec::with_capacity(batches.len());
+    let mut place: HashMap<&str, usize> = HashMap::with_capacity(batches.len());
+    for row in batches.iter().filter_map(|batch| batch.session.as_ref()) {
+        match place.get(&*row.session).and_then(|at| rows.get_mut(*at)) {
+            Some(earlier) if earlier.fridge != row.fridge || (row.busy && !earlier.busy) => {
+                return Err(Trouble::Contradiction(Contradiction::SessionDiffers));
+            }
+            Some(earlier) => *earlier = row,
+            None => {
+                place.insert(&row.session, rows.len());
+                rows.push(row);
+            }
+        }
+    }
+    let written = sql::SESSIONS.run(connection, &rows, sql::bind_session).await.map_err(|error| match &error {
+        sqlx::Error::Database(database) if database.is_unique_violation() => {
+            Trouble::Contradiction(Contradiction::FridgeBusy)
+        }
+        _ => Trouble::Database(error),
+    })?;
+    all_written(written, rows.len(), Contradiction::SessionDiffers)
+}
+
+async fn write_intents(connection: &mut Connection, batches: &[&Prepared]) -> Result<(), Trouble> {
+    let mut asks: Vec<AskRow> = Vec::new();
+    let mut place: HashMap<&str, usize> = HashMap::new();
+    for ask in batches.iter().flat_map(|batch| &batch.asks) {
+        match place.get(&*ask.key).and_then(|at| asks.get_mut(*at)) {
+            Some(earlier) if !same_request(earlier, ask) => {
+                return Err(Trouble::Contradiction(Contradiction::IntentDiffers));
+            }
+            Some(earlier) => earlier.attempts += ask.attempts,
+            None => {
+                place.insert(&ask.key, asks.len());
+                asks.push(ask.clone());
+            }
+        }
+    }
+    let written = sql::ASKS.run(connection, &asks, sql::bind_ask).await?;
+    all_written(written, asks.len(), Contradiction::IntentDiffers)?;
+
+    let mut answers: HashMap<&str, &AnswerRow> = HashMap::new();
+    for answer in batches.iter().flat_map(|batch| &batch.answers) {
+        let first = *answers.entry(&answer.key).or_insert(answer);
+        if first.outcome != answer.outcome {
+            return Err(Trouble::Contradiction(Contradiction::AnswerDiffers));
+        }
+    }
+    let answers: Vec<&AnswerRow> = answers.into_values().collect();
+    let written = sql::ANSWERS.run(connection, &answers, sql::bind_answer).await?;
+    all_written(written, answers.len(), Contradiction::AnswerDiffers)
+}
+
+fn same_request(a: &AskRow, b: &AskRow) -> bool {
+    a.session == b.session && a.verb == b.verb && a.amount_minor == b.amount_minor && a.currency == b.currency
+}
+
+fn all_written(written: u64, rows: usize, otherwise: Contradiction) -> Result<(), Trouble> {
+    if usize::try_from(written) == Ok(rows) { Ok(()) } else { Err(Trouble::Contradiction(otherwise)) }
+}
+
+async fn write_cards(connection: &mut Connection, batches: &[&Prepared]) -> Result<(), Trouble> {
+    let cards: HashMap<&str, &CardTextRow> =
+        batches.iter().filter_map(|batch| batch.card.as_ref()).map(|row| (&*row.token, row)).collect();
+    let cards: Vec<&CardTextRow> = cards.into_values().collect();
+    sql::CARDS.run(connection, &cards, sql::bind_card).await?;
+    let enrollments: Vec<_> = batches.iter().filter_map(|batch| batch.enrollment.as_ref()).collect();
+    let written = sql::ENROLLMENTS.run(connection, &enrollments, sql::bind_enrollment).await?;
+    if usize::try_from(written) == Ok(enrollments.len()) { Ok(()) } else { Err(Trouble::Repeat) }
+}
+
+/// Gives the events the next positions. The counter is part of the transaction, so positions stay without gaps
+/// whatever is rolled back.
+async fn write_events<'a>(
+    connection: &mut Connection,
+    batches: &[&'a Prepared],
+    careful: bool,
+) -> Result<Vec<(i64, &'a EventRow)>, Trouble> {
+    let mut events: Vec<&EventRow> = batches.iter().flat_map(|batch| &batch.events).collect();
+    if careful {
+        let ids: Vec<Text> = events.iter().map(|row| Text::clone(&row.event)).collect();
+        let mut known = HashSet::new();
+        for row in sql::KNOWN_EVENTS.fetch(connection, &ids, sql::bind_text).await? {
+            known.insert(row.try_get::<String, _>(0)?);
+        }
+        events.retain(|row| known.insert(row.event.to_string()));
+    }
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let count = i64::try_from(events.len()).map_err(|_| Trouble::Contradiction(Contradiction::TooLarge))?;
+    let last: i64 =
+        sqlx::query_scalar("UPDATE counters SET reached = reached + $1 WHERE counter = 'outbox' RETURNING reached")
+            .bind(count)
+            .fetch_one(&mut *connection)
+            .await?;
+    let rows: Vec<(i64, &EventRow)> = (last - count + 1..=last).zip(events).collect();
+    sql::EVENTS.run(connection, &rows, sql::bind_event).await.map_err(|error| match &error {
+        sqlx::Error::Database(database) if database.is_unique_violation() => Trouble::Repeat,
+        _ => Trouble::Database(error),
+    })?;
+    Ok(rows)
+}
+
+async fn write_cursors(connection: &mut Connection, items: &[&Item]) -> Result<(), Trouble> {
+    let mut furthest: HashMap<&Text, i64> = HashMap::new();
+    for item in items {
+        if let Item::Cursor { subscriber, position } = item {
+            let reached = furthest.entry(subscriber).or_insert(*position);
+            *reached = (*reached).max(*position);
+        }
+    }
+    let rows: Vec<(Text, i64)> = furthest.into_iter().map(|(by, position)| (Text::clone(by), position)).collect();
+    sql::CURSORS.run(connection, &rows, sql::bind_cursor).await?;
+    Ok(())
+}
