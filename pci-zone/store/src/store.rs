@@ -9,7 +9,7 @@ use pci_contract::{
     PolicyRow, SessionId, Timestamp, Token,
 };
 use sqlx::ConnectOptions;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::batch::{Batch, Enrollment, IntentOutcome, StoredCard, TouchRecord};
@@ -51,8 +51,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be opened, holds a row that cannot be, or was migrated otherwise.
     pub async fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
-        let fault = |error| Fault::new("was opened", error);
-        let mut connection = dialect::writer_options(path).connect().await.map_err(fault)?;
+        Self::open_with(dialect::writer_options(path), path, now).await
+    }
+
+    async fn open_with(writer: SqliteConnectOptions, path: &Path, now: Timestamp) -> Result<Self, StoreError> {
+        let mut connection = writer.connect().await.map_err(|error| Fault::new("was opened", error))?;
         migrations::apply(&mut connection, migrations::ALL, now).await?;
         let pool = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -295,5 +298,94 @@ async fn load(connection: &mut Connection, reader: &Reader, reference: &Referenc
                 reference.restore_reservation(facts.session, customer, credit);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::NewEvent;
+    use crate::error::CommitError;
+    use pci_contract::{EventBody, EventId, FridgeTampered, TamperKind};
+
+    const NOW: Timestamp = Timestamp::from_micros(1);
+
+    fn tell(n: u128, more: usize) -> Batch {
+        let fridge = FridgeId::parse("FR-1").expect("fridge");
+        let body =
+            EventBody::FridgeTampered(FridgeTampered { fridge, kind: TamperKind::DoorForced, code: None, at: NOW });
+        let id = |k: usize| EventId::from_uuid(uuid::Uuid::from_u128((n << 32) + u128::try_from(k).expect("fits")));
+        Batch {
+            events: (0..more).map(|k| NewEvent { id: id(k), body: body.clone(), at: NOW }).collect(),
+            ..Batch::default()
+        }
+    }
+
+    /// The disk may hold so many more pages than the empty database has.
+    async fn small(path: &Path) -> Store {
+        Store::open(path, NOW).await.expect("opens").close().await;
+        let options = dialect::writer_options(path).pragma("max_page_count", "60");
+        Store::open_with(options, path, NOW).await.expect("opens again")
+    }
+
+    async fn positions(store: &Store) -> Vec<i64> {
+        store.events_after(0, MOST_ROWS).await.expect("reads").into_iter().map(|(position, _)| position).collect()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_a_fault_and_nothing_is_half_written() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a.db");
+        let store = small(&path).await;
+        store.commit(tell(1, 3)).await.expect("fits");
+        // Together they do not fit: all three hear it, none is written.
+        let (a, b, c) =
+            tokio::join!(store.commit(tell(2, 3000)), store.commit(tell(3, 1)), store.commit(tell(4, 3000)));
+        for refused in [a, b, c] {
+            assert!(matches!(refused, Err(CommitError::Fault(ref fault)) if fault.retry_safe()), "{refused:?}");
+        }
+        assert_eq!(positions(&store).await, [1, 2, 3]);
+        // What fits is still taken, and the order goes on without a gap.
+        store.commit(tell(5, 2)).await.expect("fits");
+        assert_eq!(positions(&store).await, [1, 2, 3, 4, 5]);
+        assert_eq!(*store.committed().borrow(), 5);
+        store.close().await;
+        // With more room the same batch goes through.
+        let store = Store::open(&path, NOW).await.expect("opens");
+        store.commit(tell(2, 3000)).await.expect("fits now");
+        assert_eq!(positions(&store).await, (1..=3005).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_page_that_does_not_fit_changes_neither_rows_nor_index() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = small(&folder.path().join("a.db")).await;
+        let row = |n: usize| LockRow { fridge: FridgeId::parse(&format!("FR-{n}")).expect("fridge"), locked: false };
+        let page = FeedPage { rows: (0..9000).map(row).collect(), revision: 5, more: false, booked: 0 };
+        let refused = store.apply_feed(page).await;
+        assert!(matches!(refused, Err(FeedError::Fault(ref fault)) if fault.retry_safe()), "{refused:?}");
+        assert_eq!(store.feed_revision::<LockRow>().await.expect("reads"), 0);
+        assert!(store.reference().missing_feeds().contains(&"locks"));
+        let page = FeedPage { rows: vec![row(1)], revision: 5, more: false, booked: 0 };
+        store.apply_feed(page).await.expect("fits");
+        assert!(!store.reference().missing_feeds().contains(&"locks"));
+    }
+
+    #[tokio::test]
+    async fn a_database_that_cannot_be_written_is_a_fault() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a.db");
+        Store::open(&path, NOW).await.expect("opens").close().await;
+        let options = dialect::writer_options(&path).pragma("query_only", "ON");
+        match Store::open_with(options, &path, NOW).await {
+            Err(StoreError::Fault(_)) => {}
+            Err(other) => panic!("{other}"),
+            Ok(store) => {
+                let refused = store.commit(tell(1, 1)).await;
+                assert!(matches!(refused, Err(CommitError::Fault(_))), "{refused:?}");
+                assert!(positions(&store).await.is_empty());
+            }
+        }
+        assert!(Store::open(folder.path(), NOW).await.is_err(), "a folder is no database");
     }
 }

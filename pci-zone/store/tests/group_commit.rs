@@ -131,8 +131,8 @@ async fn one_bad_batch_among_a_hundred_sinks_nobody_else() {
         fences.push(store.take_lease(&fridge(n), "a").await.unwrap());
     }
     let mut tasks = Vec::new();
-    for n in 0..100 {
-        let (store, fence) = (Arc::clone(&store), fences[n]);
+    for (n, fence) in fences.into_iter().enumerate() {
+        let store = Arc::clone(&store);
         tasks.push(tokio::spawn(async move {
             let mut batch = write(unlocked(n, &fridge(n)), fence);
             batch.events.push(tampered(n));
