@@ -135,10 +135,14 @@ impl TrustBundle {
 
 fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, MtlsError> {
     let found = CertificateDer::pem_slice_iter(pem)
-        .take(MAX_CERTIFICATES)
+        .take(MAX_CERTIFICATES.saturating_add(1))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|why| MtlsError::Pem { what, why: why.to_string() })?;
-    if found.is_empty() { Err(MtlsError::Missing(what)) } else { Ok(found) }
+    match found.len() {
+        0 => Err(MtlsError::Missing(what)),
+        1..=MAX_CERTIFICATES => Ok(found),
+        _ => Err(MtlsError::Pem { what, why: format!("it holds more than {MAX_CERTIFICATES} certificates") }),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -71,6 +71,7 @@ fn what_is_no_trust_bundle_is_refused() {
     assert!(matches!(from(&pki.leaf(FRIDGE).chain_pem), Err(MtlsError::NotAnAuthority)));
     let torn = format!("{}{}", pki.bundle_pem(), &other.bundle_pem()[..200]);
     assert!(from(&torn).is_err(), "half a bundle is none");
+    assert!(matches!(from(&pki.bundle_pem().repeat(65)), Err(MtlsError::Pem { .. })), "nor is one too long to be ours");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub const ADMIN: &str = "spiffe://larder.internal/service/admin";
 pub const ADA: &str = "spiffe://larder.internal/operator/ada";
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 pub struct Pki {
     pub root: Issuer,
@@ -91,6 +91,13 @@ impl Pki {
         });
         let device = Issuer::signed_by(device, KeyPair::generate().unwrap(), &root).unwrap();
         Self { root, service, device }
+    }
+
+    /// Another intermediate under the root, for these uses and years.
+    pub fn intermediate(&self, name: &str, usages: &[ExtendedKeyUsagePurpose], years: (i32, i32)) -> Issuer {
+        let mut wanted = authority(name, usages);
+        (wanted.not_before, wanted.not_after) = (params(years).not_before, params(years).not_after);
+        Issuer::signed_by(wanted, KeyPair::generate().unwrap(), &self.root).unwrap()
     }
 
     /// A right leaf for this id, by the intermediate that may vouch for it.
