@@ -280,3 +280,7 @@ fn moment(unix_s: i64) -> String {
         .and_then(|at| at.format(&Rfc3339).ok())
         .unwrap_or_else(|| format!("{unix_s} s"))
 }
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

@@ -133,3 +133,101 @@ impl AuthorityConfig {
 fn settings_path(dir: &Path) -> PathBuf {
     dir.join("authority.toml")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+
+    use ca_identity::TrustDomain;
+    use zeroize::Zeroizing;
+
+    use super::{AuthorityConfig, Pin, settings_path};
+    use crate::{AuthorityError, Corrupt, Refusal};
+
+    fn config(dir: &Path, pin: Pin) -> AuthorityConfig {
+        AuthorityConfig {
+            dir: dir.to_owned(),
+            module: PathBuf::from("/usr/lib/module.so"),
+            token_label: "larder".into(),
+            pin,
+            trust_domain: TrustDomain::parse("larder.internal").unwrap(),
+        }
+    }
+
+    fn pin_file(dir: &Path, text: &str, mode: u32) -> Pin {
+        let path = dir.join("pin");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        Pin::File(path)
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let saved = config(dir.path(), pin_file(dir.path(), "314159\n", 0o600));
+        assert!(!saved.exists());
+        saved.save().unwrap();
+        assert!(saved.exists());
+        let loaded = AuthorityConfig::load(dir.path(), None).unwrap();
+        assert_eq!((&loaded.dir, &loaded.module), (&saved.dir, &saved.module));
+        assert_eq!((&loaded.token_label, &loaded.trust_domain), (&saved.token_label, &saved.trust_domain));
+        assert_eq!(loaded.pin.reveal().unwrap().as_str(), "314159", "the end of the line is no part of the PIN");
+        assert_eq!(fs::metadata(settings_path(dir.path())).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_pin_in_memory_is_not_saved_and_must_be_brought_again() {
+        let dir = tempfile::tempdir().unwrap();
+        config(dir.path(), Pin::Text(Zeroizing::new("314159".into()))).save().unwrap();
+        assert!(!fs::read_to_string(settings_path(dir.path())).unwrap().contains("314159"));
+        let error = AuthorityConfig::load(dir.path(), None).unwrap_err();
+        assert!(matches!(&error, AuthorityError::Refused(Refusal::Pin(why)) if why.contains("--pin-file")), "{error}");
+        let loaded = AuthorityConfig::load(dir.path(), Some(Pin::Text(Zeroizing::new("1".into())))).unwrap();
+        assert_eq!(loaded.pin.reveal().unwrap().as_str(), "1");
+    }
+
+    #[test]
+    fn a_pin_is_never_printed() {
+        let dir = tempfile::tempdir().unwrap();
+        let printed = format!("{:?}", config(dir.path(), Pin::Text(Zeroizing::new("314159".into()))));
+        assert!(!printed.contains("314159") && printed.contains("Text(…)"), "{printed}");
+    }
+
+    #[test]
+    fn a_pin_file_that_others_may_read_or_that_is_not_there_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [0o640, 0o604, 0o644] {
+            let refused = pin_file(dir.path(), "314159", mode).reveal().unwrap_err();
+            assert!(refused.to_string().contains("chmod 600") && !refused.to_string().contains("314159"), "{refused}");
+        }
+        assert!(pin_file(dir.path(), "314159", 0o400).reveal().is_ok());
+        assert!(matches!(Pin::File(dir.path().join("none")).reveal(), Err(Refusal::Unreadable { .. })));
+    }
+
+    #[test]
+    fn settings_we_did_not_write_are_corrupt() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            AuthorityConfig::load(dir.path(), None),
+            Err(AuthorityError::Refused(Refusal::NotInitialised(_)))
+        ));
+        config(dir.path(), pin_file(dir.path(), "1", 0o600)).save().unwrap();
+        let good = fs::read_to_string(settings_path(dir.path())).unwrap();
+        for (from, to) in [
+            ("version = 1", "version = 2"),
+            ("version = 1", ""),
+            ("larder.internal", "Larder Internal"),
+            ("token_label", "token_lable"),
+            ("version = 1", "version = 1\nextra = true"),
+        ] {
+            fs::write(settings_path(dir.path()), good.replacen(from, to, 1)).unwrap();
+            let error = AuthorityConfig::load(dir.path(), None).unwrap_err();
+            assert!(matches!(&error, AuthorityError::Corrupt(Corrupt::Settings { .. })), "{from} to {to}: {error}");
+            assert!(error.to_string().contains("restore it from a backup"));
+        }
+        fs::write(settings_path(dir.path()), good).unwrap();
+        assert!(AuthorityConfig::load(dir.path(), None).is_ok());
+    }
+}

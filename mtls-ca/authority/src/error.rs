@@ -217,3 +217,75 @@ pub enum Corrupt {
         why: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::io;
+
+    use ca_identity::SpiffeId;
+
+    use super::{AuthorityError, Corrupt, Fault, Refusal};
+
+    fn refusals() -> Vec<Refusal> {
+        let id = || Box::new(SpiffeId::parse("spiffe://larder.internal/fridge/f1").unwrap());
+        vec![
+            Refusal::AlreadyInitialised("dir".into()),
+            Refusal::TokenInUse { token: "t".into(), key: "k".into() },
+            Refusal::NotInitialised("dir".into()),
+            Refusal::NoSuchToken { label: "t".into(), found: "none".into() },
+            Refusal::Pin("the PIN is wrong; check the PIN file".into()),
+            Refusal::Profile { profile: "service", id: id() },
+            Refusal::TrustDomain { id: id(), ours: "other.example".into() },
+            Refusal::NamesNotAllowed,
+            Refusal::Names("it is no host name".into()),
+            Refusal::Lifetime { asked_s: 1, min_s: 300, max_s: 604_800 },
+            Refusal::IssuerTooOld { issuer: "device-intermediate", not_after_unix_s: 7 },
+            Refusal::Key("it is not a P-256 key".into()),
+            Refusal::Time(i64::MAX),
+            Refusal::Unreadable { path: "file".into(), source: io::ErrorKind::NotFound.into() },
+            Refusal::Id { text: "x".into(), why: SpiffeId::parse("x").unwrap_err() },
+        ]
+    }
+
+    #[test]
+    fn each_refusal_has_a_code_of_its_own_that_programs_can_hold_on_to() {
+        let codes: HashSet<_> = refusals().iter().map(Refusal::code).collect();
+        assert_eq!(codes.len(), refusals().len());
+        assert!(codes.iter().all(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn the_texts_say_what_to_do() {
+        for (refusal, words) in refusals().iter().zip([
+            "use it as it is",
+            "give a fresh token",
+            "larder-ca init",
+            "check the label",
+            "check the PIN file",
+            "devices are fridges",
+            "other.example",
+            "leave --dns and --ip out",
+            "no host name",
+            "between 300 s and 604800 s",
+            "larder-ca renew",
+            "make a P-256 key",
+            "check the clock",
+            "cannot read file",
+            "write spiffe://",
+        ]) {
+            assert!(refusal.to_string().contains(words), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn whose_fault_it_was_is_kept_and_the_text_is_the_same() {
+        let refused = AuthorityError::from(Refusal::NamesNotAllowed);
+        assert!(matches!(refused, AuthorityError::Refused(_)));
+        assert_eq!(refused.to_string(), Refusal::NamesNotAllowed.to_string());
+        let fault = AuthorityError::from(Fault::Busy("issued.jsonl".into()));
+        assert!(matches!(fault, AuthorityError::Fault(_)) && fault.to_string().contains("wait until it has ended"));
+        let corrupt = AuthorityError::from(Corrupt::Log { line: 3, why: "it is no entry" });
+        assert!(matches!(corrupt, AuthorityError::Corrupt(_)) && corrupt.to_string().contains("issue nothing"));
+    }
+}

@@ -90,3 +90,81 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Refusal> {
 pub(crate) fn disk(what: &'static str, path: &Path, source: io::Error) -> Fault {
     Fault::Disk { what, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::{IssuedFiles, MAX_FILE_BYTES, make_dir, read, write};
+    use crate::{AuthorityError, Fault, IssuedChain, Refusal};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn chain(text: &str) -> IssuedChain {
+        let (serial, sha256) = ("01".to_owned(), "ab".to_owned());
+        IssuedChain { chain_pem: text.into(), serial, not_before_unix_s: 0, not_after_unix_s: 1, sha256 }
+    }
+
+    #[test]
+    fn a_key_is_its_owners_alone_even_where_a_crash_left_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join("key.new");
+        fs::write(&left, "left by a crash, readable by all").unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o666)).unwrap();
+        let written = IssuedFiles::write(dir.path(), &chain("chain"), Some("key"), "bundle").unwrap();
+        let key = written.key.unwrap();
+        assert_eq!((mode(&key), fs::read_to_string(&key).unwrap()), (0o600, "key".to_owned()));
+        assert_eq!(fs::read_to_string(written.certificate).unwrap(), "chain");
+        assert_eq!(fs::read_to_string(written.bundle).unwrap(), "bundle");
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn issuing_again_replaces_and_a_request_leaves_the_old_key_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        IssuedFiles::write(dir.path(), &chain("one"), Some("key one"), "bundle").unwrap();
+        let again = IssuedFiles::write(dir.path(), &chain("two"), None, "bundle").unwrap();
+        assert_eq!(again.key, None);
+        assert_eq!(fs::read_to_string(dir.path().join("cert.pem")).unwrap(), "two");
+        assert_eq!(fs::read_to_string(dir.path().join("key.pem")).unwrap(), "key one");
+    }
+
+    #[test]
+    fn a_new_folder_is_its_owners_alone_and_an_old_one_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = dir.path().join("a/b");
+        make_dir(&new).unwrap();
+        assert_eq!(mode(&new), 0o700);
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        make_dir(&new).unwrap();
+        assert_eq!(mode(&new), 0o755);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = write(&file.join("below"), b"x", 0o600).unwrap_err();
+        assert!(matches!(&error, Fault::Disk { .. }) && error.to_string().contains("file/below"), "{error}");
+        let error = IssuedFiles::write(&file, &chain("x"), None, "x").unwrap_err();
+        assert!(matches!(error, AuthorityError::Fault(Fault::Disk { .. })));
+    }
+
+    #[test]
+    fn a_file_to_read_is_there_is_text_and_is_not_huge() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        assert!(matches!(read(&path), Err(Refusal::Unreadable { .. })));
+        fs::write(&path, "text").unwrap();
+        assert_eq!(read(&path).unwrap().as_str(), "text");
+        fs::write(&path, [0xFF, 0xFE]).unwrap();
+        assert!(matches!(read(&path), Err(Refusal::Unreadable { .. })));
+        fs::write(&path, vec![b'x'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]).unwrap();
+        assert!(matches!(read(&path), Err(Refusal::Unreadable { .. })));
+    }
+}

@@ -170,7 +170,12 @@ fn integer_der(bytes: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{integer_der, signature_der};
+    use ca_identity::{SpiffeId, TrustDomain};
+    use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, SanType};
+
+    use super::{Life, authority, integer_der, kind_of, leaf, signature_der};
+    use crate::log::Kind;
+    use crate::{Names, Order, Profile, SubjectKey};
     use ring::rand::SystemRandom;
     use ring::signature::{
         ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
@@ -203,6 +208,42 @@ mod tests {
         for n in 0..600_u32 {
             let raw = pair.sign(&random, &n.to_be_bytes()).unwrap();
             public.verify(&n.to_be_bytes(), &signature_der(raw.as_ref()).unwrap()).unwrap();
+        }
+    }
+
+    fn life() -> Life {
+        Life { serial: [0x40; 16], not_before_unix_s: 1_800_000_000, not_after_unix_s: 1_800_086_400 }
+    }
+
+    #[test]
+    fn a_leaf_is_nobody_but_its_one_uri() {
+        for (profile, path, uses) in [
+            (Profile::Device, "fridge/f1", 1),
+            (Profile::Operator, "operator/ada", 1),
+            (Profile::Service, "service/admin", 2),
+        ] {
+            let id = SpiffeId::parse_path_in(&TrustDomain::parse("larder.internal").unwrap(), path).unwrap();
+            let order = Order::new(profile, &id, Names::default(), SubjectKey::generate().unwrap().0, 3600).unwrap();
+            let params = leaf(&order, &life()).unwrap();
+            assert_eq!(params.subject_alt_names, [SanType::URI(id.as_str().try_into().unwrap())]);
+            assert_eq!(params.distinguished_name.iter().count(), 0);
+            assert_eq!(params.is_ca, IsCa::ExplicitNoCa);
+            assert_eq!(params.extended_key_usages.len(), uses);
+            assert_eq!(params.extended_key_usages[0], ExtendedKeyUsagePurpose::ClientAuth);
+            assert_eq!(kind_of(profile).as_str(), profile.as_str());
+        }
+    }
+
+    #[test]
+    fn only_the_root_signs_authorities_and_only_devices_are_fenced() {
+        let domain = TrustDomain::parse("larder.internal").unwrap();
+        for (kind, below, fenced) in
+            [(Kind::Root, 1, false), (Kind::DeviceIntermediate, 0, true), (Kind::ServiceIntermediate, 0, false)]
+        {
+            let params = authority(kind, &domain, &life()).unwrap();
+            assert_eq!(params.is_ca, IsCa::Ca(BasicConstraints::Constrained(below)), "{kind:?}");
+            assert_eq!(params.name_constraints.is_some(), fenced, "{kind:?}");
+            assert_eq!(params.use_authority_key_identifier_extension, kind != Kind::Root);
         }
     }
 }

@@ -214,3 +214,7 @@ fn private_template(key: KeyName) -> [Attribute; 3] {
 fn fault(what: &'static str, why: &Pkcs11Error) -> Fault {
     Fault::Token { what, why: why.to_string() }
 }
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;

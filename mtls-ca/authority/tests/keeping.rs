@@ -6,7 +6,7 @@ mod world;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use authority::{Authority, AuthorityConfig, AuthorityError, Corrupt, Kind, Pin, Refusal, read_log};
+use authority::{Authority, AuthorityConfig, AuthorityError, Corrupt, Fault, Kind, Pin, Refusal, read_log};
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
@@ -249,5 +249,66 @@ fn a_wrong_pin_a_wrong_token_and_an_open_pin_file_are_told_apart() {
         std::fs::write(dir(token).join("authority.toml"), settings + "unknown = 1\n").unwrap();
         let error = AuthorityConfig::load(&dir(token), None).unwrap_err();
         assert!(matches!(error, AuthorityError::Corrupt(Corrupt::Settings { .. })), "{error}");
+    });
+}
+
+#[test]
+fn two_processes_may_issue_from_one_folder() {
+    in_own_process("two", |token| {
+        let one = Authority::init(&config(token), NOW).unwrap();
+        let other = Authority::open(&config(token)).unwrap();
+        for name in [FRIDGE, SESSION, ADA] {
+            issue(&one, name, NOW);
+            issue(&other, name, NOW);
+        }
+        assert_eq!(read_log(&dir(token), |_| ()).unwrap(), other.head(), "one chain, whoever wrote each line");
+        assert_eq!(other.head().entries, 9);
+        assert_eq!(one.signatures() + other.signatures(), 9);
+    });
+}
+
+#[test]
+fn without_its_log_the_authority_hands_out_nothing() {
+    in_own_process("no-log", |token| {
+        let authority = Authority::init(&config(token), NOW).unwrap();
+        issue(&authority, FRIDGE, NOW);
+        let (log, away) = (dir(token).join("issued.jsonl"), dir(token).join("away"));
+        std::fs::rename(&log, &away).unwrap();
+        let refused = authority.issue(&order(FRIDGE, 3600).0, NOW).unwrap_err();
+        assert!(matches!(&refused, AuthorityError::Fault(Fault::Disk { .. })), "{refused}");
+        assert!(refused.to_string().contains("issued.jsonl"), "{refused}");
+        std::fs::rename(&away, &log).unwrap();
+        issue(&authority, FRIDGE, NOW);
+        assert_eq!(read_log(&dir(token), |_| ()).unwrap(), authority.head());
+    });
+}
+
+#[test]
+fn a_log_damaged_behind_an_open_authority_is_not_written_on() {
+    in_own_process("behind", |token| {
+        let authority = Authority::init(&config(token), NOW).unwrap();
+        let path = dir(token).join("issued.jsonl");
+        let good = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{good}{{}}\n")).unwrap();
+        let refused = authority.issue(&order(FRIDGE, 3600).0, NOW).unwrap_err();
+        assert!(matches!(refused, AuthorityError::Corrupt(Corrupt::Log { line: 4, .. })), "{refused}");
+        std::fs::write(&path, format!("{good}{{\"sequence\":4,\"prev")).unwrap();
+        issue(&authority, FRIDGE, NOW);
+        assert_eq!(
+            read_log(&dir(token), |_| ()).unwrap().entries,
+            4,
+            "a torn line is what a crash leaves; it is cut off"
+        );
+    });
+}
+
+#[test]
+fn an_init_that_cannot_write_makes_no_keys() {
+    in_own_process("unwritable", |token| {
+        let file = file(token, "file", "");
+        let refused = Authority::init(&AuthorityConfig { dir: file, ..config(token) }, NOW).unwrap_err();
+        assert!(matches!(refused, AuthorityError::Fault(Fault::Disk { .. })), "{refused}");
+        let _keeps_the_module = Authority::init(&config(token), NOW).unwrap();
+        assert_eq!(private_keys(&session(token)).len(), 3, "the second try found a token without keys");
     });
 }
