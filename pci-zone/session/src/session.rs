@@ -144,15 +144,20 @@ impl Session {
         self.state.asked()
     }
 
-    /// The timer that runs now: when it fires, and what to say then. Read at [`Input::StayedShutTimeout`] when it may
-    /// be said.
+    /// The timer that runs while the fridge's stream is alive: when it fires, and what to say then. Without a stream
+    /// no timer runs, because nobody knows what the door does.
+    ///
+    /// `online_since` is when the present stream began. An unopened door is waited for from then, not from the first
+    /// Unlock: a fridge that comes back may have its opened door still in its journal, and unlocks again if it has not.
     #[must_use]
-    pub fn timer(&self) -> Option<(Timestamp, Input)> {
+    pub fn timer(&self, online_since: Timestamp) -> Option<(Timestamp, Input)> {
         let after = |since: Timestamp, s: u32| {
             Timestamp::from_micros(since.micros().saturating_add(i64::from(s).saturating_mul(MICROS_PER_S)))
         };
         match &self.state {
-            State::Unlocked(stage) => Some((after(stage.since, STAYED_SHUT_AFTER_S), Input::StayedShutTimeout)),
+            State::Unlocked(stage) => {
+                Some((after(stage.since.max(online_since), STAYED_SHUT_AFTER_S), Input::StayedShutTimeout))
+            }
             State::Open(stage) if !stage.sounded => {
                 Some((after(stage.since, stage.terms.open_limit_s), Input::OpenTooLong))
             }

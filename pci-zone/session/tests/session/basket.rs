@@ -178,13 +178,13 @@ fn a_meal_put_back_and_taken_again_cannot_overflow_either() {
 #[test]
 fn a_door_left_open_sounds_once_and_the_session_lives_on() {
     let mut play = Play::anonymous().opened();
-    let (due, input) = play.session.timer().expect("a timer");
+    let (due, input) = play.session.timer(at(0)).expect("a timer");
     assert_eq!((due.micros_since(play.now()), input), (60_000_000, Input::OpenTooLong));
     play.later(60);
     let told = play.says(Input::OpenTooLong);
     assert_eq!(told, vec![Effect::Show(Display::SoundDoor), Effect::Tell(Notice::OpenTooLong)]);
     assert_eq!(play.says(Input::OpenTooLong), vec![]);
-    assert_eq!(play.session.timer(), None);
+    assert_eq!(play.session.timer(at(0)), None);
     assert_eq!(play.session.resume(), vec![Effect::Show(Display::SoundDoor)]);
     play.take(1, &ffa(500));
     let State::Open(open) = play.session.state() else { panic!("open") };

@@ -199,11 +199,14 @@ fn a_fridge_that_reboots_between_authorization_and_unlock_may_unlock_or_walk_awa
 #[test]
 fn an_unopened_door_ends_the_session_a_little_after_the_fridge_would() {
     let mut play = Play::anonymous();
-    assert_eq!(play.session.timer(), None);
+    assert_eq!(play.session.timer(at(0)), None);
     play.says(Input::Authorized { amount: usd(HOLD) });
-    let (due, input) = play.session.timer().expect("a timer");
+    let (due, input) = play.session.timer(at(0)).expect("a timer");
     assert_eq!((due.micros_since(play.now()), &input), (35_000_000, &Input::StayedShutTimeout));
     assert!(due.micros_since(play.now()) > i64::from(pci_session::OPEN_WITHIN_S) * 1_000_000);
+    let back_at = at(play.now().seconds() + 3600);
+    let (due, _) = play.session.timer(back_at).expect("a timer");
+    assert_eq!(due.micros_since(back_at), 35_000_000, "a fridge that comes back is given its time again");
     assert_eq!(finalized(&play.says(input)).outcome, Outcome::NoPurchase);
 }
 
