@@ -5,8 +5,6 @@
 //! copies, because modules reach token objects through files or a network; a copy the HSM refuses, or makes weaker, is
 //! not used, and the key itself is.
 
-use std::{fs::File, path::Path};
-
 use cryptoki::{
     mechanism::Mechanism,
     object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
@@ -57,7 +55,7 @@ pub enum KeyError {
         rule: &'static str,
     },
     /// The lock file could not be had.
-    #[error("the lock for creating keys: {0}")]
+    #[error("the lock for opening the HSM: {0}")]
     Lock(#[source] std::io::Error),
 }
 
@@ -93,10 +91,9 @@ impl Handles {
     }
 }
 
-/// Creates the keys of the plan that are missing. One process at a time: finding and creating are two calls.
-pub(crate) fn create_missing(keeper: &Keeper, plan: &KeyPlan, lock: &Path) -> Result<(), KeyError> {
-    let held = File::options().create(true).append(true).open(lock).map_err(KeyError::Lock)?;
-    held.lock().map_err(KeyError::Lock)?;
+/// Creates the keys of the plan that are missing. Finding and creating are two calls, so the caller holds the
+/// [`OpeningLock`].
+pub(crate) fn create_missing(keeper: &Keeper, plan: &KeyPlan) -> Result<(), KeyError> {
     let session = keeper.writing_session()?;
     for key in planned(plan) {
         match find(&session, private_class(key), key) {
@@ -104,7 +101,7 @@ pub(crate) fn create_missing(keeper: &Keeper, plan: &KeyPlan, lock: &Path) -> Re
             found => drop(found?),
         }
     }
-    held.unlock().map_err(KeyError::Lock)
+    Ok(())
 }
 
 /// Finds every key of the plan, checks it, and makes session copies.

@@ -6,7 +6,8 @@
 //! [`VaultFault`] may always be retried.
 //!
 //! The way in: `lib.rs` (this) checks what needs no HSM → `floor.rs` queues → `worker.rs` runs → `job.rs` opens and
-//! tokenizes with `hpke.rs` (pure) and `hsm.rs` (PKCS#11). `plan.rs` and `keys.rs` are which keys there are.
+//! tokenizes with `hpke.rs` (pure) and `hsm.rs` (PKCS#11). `plan.rs` and `keys.rs` are which keys there are, `lock.rs` keeps processes
+//! that start at once apart.
 //!
 //! It leaves to others: the time (an argument), who may ask (the service), what a token is good for (`pci-session`),
 //! and key ceremonies (people; `policies/keys.toml` says what must come out of them).
@@ -16,6 +17,7 @@ mod hpke;
 mod hsm;
 mod job;
 mod keys;
+mod lock;
 mod plan;
 mod worker;
 
@@ -48,7 +50,7 @@ pub struct VaultConfig {
     pub pin: Zeroizing<String>,
     /// The plan of all keys; the vault takes those of the pci zone.
     pub keys: KeyPlan,
-    /// A file that processes which may create keys in the same token lock against each other.
+    /// A file that all processes of this machine which use the same token lock while they open it.
     pub lock_file: PathBuf,
     /// Worker threads; 2 suits SoftHSM, a network HSM takes more.
     pub threads: usize,
@@ -191,8 +193,9 @@ impl Vault {
     /// [`VaultError`] when the HSM cannot be reached or any key is weaker than planned.
     pub fn start(config: VaultConfig) -> Result<Self, VaultError> {
         let module = Module::load(&config.module, &config.token_label, &config.pin)?;
-        let opener = Opener { module, plan: config.keys, threads: config.threads.max(1) };
-        let mut opened = opener.open(|keeper| keys::create_missing(keeper, &opener.plan, &config.lock_file))?;
+        let threads = config.threads.max(1);
+        let opener = Opener { module, plan: config.keys, lock_file: config.lock_file, threads };
+        let mut opened = opener.open(|keeper| keys::create_missing(keeper, &opener.plan))?;
         let sealing = opened.fingerprint.sealing.clone();
         let missing = || VaultError::Key(KeyError::Missing("for sealing".to_owned()));
         let active = sealing.first().cloned().ok_or_else(missing)?;

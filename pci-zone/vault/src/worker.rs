@@ -8,6 +8,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,6 +21,7 @@ use crate::{
     hsm::{Bench, Keeper, Module},
     job::{Job, probe},
     keys::{KeyError, find_all},
+    lock::OpeningLock,
     plan::KeyPlan,
 };
 
@@ -34,6 +36,7 @@ const FAILURES_IN_A_ROW: u32 = 3;
 pub(crate) struct Opener {
     pub(crate) module: Module,
     pub(crate) plan: KeyPlan,
+    pub(crate) lock_file: PathBuf,
     pub(crate) threads: usize,
 }
 
@@ -55,6 +58,7 @@ pub(crate) struct Fingerprint {
 impl Opener {
     /// Opens the module and finds the keys, after `prepare`, which may create some. On an error nothing stays open.
     pub(crate) fn open(&self, prepare: impl FnOnce(&Keeper) -> Result<(), KeyError>) -> Result<Opened, KeyError> {
+        let _held = OpeningLock::take(&self.lock_file).map_err(KeyError::Lock)?;
         let keeper = self.module.open()?;
         // The keeper is dropped before the error comes out, and only then may the module be finalized.
         let opened = prepare(&keeper).and_then(|()| self.settle(keeper));

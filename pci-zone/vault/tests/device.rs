@@ -335,3 +335,117 @@ fn a_vault_that_goes_answers_those_who_wait() {
         assert!(with_session(token, |session| session.get_session_info().is_ok()), "and the module is free");
     });
 }
+
+/// Lets `body` loose on a module that a vault of this process has open: what a device does when nobody asked it to.
+fn behind_the_vaults_back<R>(token: &TestToken, body: impl FnOnce(&Pkcs11, &Session) -> R) -> R {
+    let pkcs11 = Pkcs11::new(token.module()).expect("SoftHSM");
+    let slot = pkcs11.get_slots_with_initialized_token().expect("slots")[0];
+    let session = pkcs11.open_rw_session(slot).expect("a session");
+    body(&pkcs11, &session)
+}
+
+/// The answer to a failed card comes before the device is called lost, so health alone does not tell.
+async fn opened_again(vault: &Vault) {
+    let mut status = vault.watch();
+    let reached = status.wait_for(|status| status.generation > 1);
+    tokio::time::timeout(Duration::from_secs(30), reached).await.expect("in time").expect("the vault lives");
+}
+
+#[test]
+fn a_device_that_fails_at_work_is_noticed_refused_and_brought_back() {
+    in_own_process("fails", |token| {
+        let vault = vault(token);
+        let visa = token_of(&vault, VISA);
+        // Logging out takes every session object away, as a device does that was reset.
+        behind_the_vaults_back(token, |_, session| session.logout().expect("logged out"));
+        let failed = open(&vault, VISA).expect_err("the keys are gone");
+        assert_eq!(failed, OpenError::Fault(VaultFault::Hsm));
+        block_on(opened_again(&vault));
+        assert_eq!(token_of(&vault, VISA), visa);
+        assert_eq!(vault.watch().borrow().generation, 2);
+    });
+}
+
+#[test]
+fn a_module_that_was_finalized_is_opened_anew() {
+    in_own_process("finalized", |token| {
+        let vault = vault(token);
+        let visa = token_of(&vault, VISA);
+        Pkcs11::new(token.module()).expect("SoftHSM").finalize().expect("finalized");
+        assert_eq!(open(&vault, VISA).expect_err("the module is gone"), OpenError::Fault(VaultFault::Hsm));
+        block_on(opened_again(&vault));
+        assert_eq!(token_of(&vault, VISA), visa);
+    });
+}
+
+#[test]
+fn one_failure_of_a_device_that_still_answers_is_no_loss_and_three_in_a_row_are() {
+    in_own_process("thrice", |token| {
+        let mut config = config(token);
+        config.threads = 1;
+        let vault = Vault::start(config).expect("a vault");
+        let visa = token_of(&vault, VISA);
+        // Without the sealing key's session copy every card fails, while the token key still does its work.
+        behind_the_vaults_back(token, |_, session| {
+            let copy = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(false)];
+            let found = session.find_objects(&copy).expect("a search");
+            assert_eq!(found.len(), 1, "the vault works with a session copy");
+            session.destroy_object(found[0]).expect("destroyed");
+        });
+        let mut status = vault.watch();
+        status.mark_unchanged();
+        for _ in 0..2 {
+            assert_eq!(open(&vault, VISA).expect_err("it fails"), OpenError::Fault(VaultFault::Hsm));
+        }
+        assert!(!status.has_changed().expect("the vault lives"), "two failures are no loss");
+        assert_eq!(open(&vault, VISA).expect_err("it fails"), OpenError::Fault(VaultFault::Hsm));
+        block_on(opened_again(&vault));
+        assert_eq!(token_of(&vault, VISA), visa);
+    });
+}
+
+#[test]
+fn an_answer_is_not_waited_for_for_ever() {
+    in_own_process("late", |token| {
+        let mut config = config(token);
+        (config.threads, config.answer_within_ms) = (1, 1);
+        let vault = Arc::new(Vault::start(config).expect("a vault"));
+        let card = seal(&vault.sealing_key(), &context(1), VISA);
+        let answers = block_on(async {
+            let mut asked = JoinSet::new();
+            for _ in 0..500 {
+                let (vault, card) = (Arc::clone(&vault), card.clone());
+                asked.spawn(async move { vault.open(card, context(1), NOW_UNIX_S).await.map(drop) });
+            }
+            asked.join_all().await
+        });
+        let late = answers.iter().filter(|answer| **answer == Err(OpenError::Fault(VaultFault::Late))).count();
+        assert!(late > 0, "500 cards take longer than a millisecond");
+        assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(OpenError::Fault(VaultFault::Late)))));
+        assert_eq!(vault.health(), VaultHealth::Ready, "a slow HSM is not a lost one");
+    });
+}
+
+#[test]
+fn processes_that_start_at_once_make_one_set_of_keys() {
+    const RACER: &str = "VAULT_TEST_RACER";
+    in_own_process("race", |token| {
+        if let Ok(number) = std::env::var(RACER) {
+            let visa = token_of(&vault(token), VISA);
+            fs::write(token.directory().join(format!("racer-{number}")), visa).expect("written");
+            return;
+        }
+        let racer = |number: u32| {
+            let mut command = std::process::Command::new(std::env::current_exe().expect("this test"));
+            command.args(std::env::args().skip(1)).env(RACER, number.to_string());
+            command.stdout(std::process::Stdio::null()).spawn().expect("a process")
+        };
+        let racers: Vec<_> = (0..4).map(racer).collect();
+        for mut racer in racers {
+            assert!(racer.wait().expect("it ends").success());
+        }
+        let said = |number| fs::read_to_string(token.directory().join(format!("racer-{number}"))).expect("an answer");
+        assert!((1..4).all(|number| said(number) == said(0)), "all found the same token key");
+        with_session(token, |session| assert_eq!(session.find_objects(&all_keys()).expect("a search").len(), 3));
+    });
+}
