@@ -53,6 +53,28 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     }
 }
 
+/// The most records that one `:batchCreate` takes.
+pub const MAX_BATCH: usize = 1000;
+
+/// Checks the size of a batch.
+///
+/// # Errors
+/// 422 when it is empty or above [`MAX_BATCH`].
+pub fn check_batch<T>(records: &[T]) -> Result<(), Problem> {
+    if records.is_empty() || records.len() > MAX_BATCH {
+        return Err(Problem::invalid(format!("a batch has 1 to {MAX_BATCH} records")));
+    }
+    Ok(())
+}
+
+/// For PATCH: tells a member that is null from one that is left out. Use with `default`.
+///
+/// # Errors
+/// Whatever the value's own parsing says.
+pub fn present<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
 /// The bytes of a body whose content type is one of `types`.
 pub(crate) async fn json_bytes<S: Send + Sync>(request: Request, state: &S, types: &[&str]) -> Result<Bytes, Problem> {
     let found = content_type(request.headers());

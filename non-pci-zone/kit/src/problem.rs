@@ -141,6 +141,14 @@ impl ApiError {
     }
 }
 
+/// A stored value that was checked before it was stored: what does not parse now was not written by us.
+///
+/// # Errors
+/// [`ApiError::Corrupt`], with the place.
+pub fn stored<T, E: std::fmt::Display>(place: &str, value: Result<T, E>) -> Result<T, ApiError> {
+    value.map_err(|error| ApiError::corrupt(place, error))
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
