@@ -44,7 +44,7 @@ impl Gtin {
             return Err(MealIdError::Gtin);
         }
         let sum: u32 = digits.iter().zip([3, 1].iter().cycle()).map(|(d, weight)| u32::from(d - b'0') * weight).sum();
-        if sum % 10 != 0 {
+        if !sum.is_multiple_of(10) {
             return Err(MealIdError::Gtin);
         }
         if !text.starts_with('0') && passes_card_check(&digits) {

@@ -137,6 +137,23 @@ pub enum Brand {
     Other,
 }
 
+impl Brand {
+    /// The word used on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Visa => "visa",
+            Self::Mastercard => "mastercard",
+            Self::Amex => "amex",
+            Self::Discover => "discover",
+            Self::Jcb => "jcb",
+            Self::Diners => "diners",
+            Self::Unionpay => "unionpay",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// All that the world outside the vault knows of a card.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CardRef {

@@ -63,6 +63,12 @@ impl Request {
         Self::new(Method::POST, path_and_query.into(), body)
     }
 
+    /// A `PUT` of `path_and_query` with this body.
+    #[must_use]
+    pub fn put(path_and_query: impl Into<String>, body: Bytes) -> Self {
+        Self::new(Method::PUT, path_and_query.into(), body)
+    }
+
     const fn new(method: Method, path_and_query: String, body: Bytes) -> Self {
         Self { method, path_and_query, headers: Vec::new(), body, close_after: CloseAfter::Never, timeout_ms: None }
     }
