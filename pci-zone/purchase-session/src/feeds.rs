@@ -1,0 +1,119 @@
+//! Pulls what the zone must know of fridges, meals, prices, customers and standing from the services that own it.
+//!
+//! One task a feed asks with a long poll for rows after the revision it has. Nobody outside can open a connection into
+//! the zone, so this is the only way in for such facts, and a feed that is away leaves the last known rows in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pci_contract::{CardRow, CustomerRow, FeedPage, FeedRow, FridgeRow, LockRow, MealRow, MealTypeRow, PolicyRow};
+use pci_processors::http;
+use pci_store::{ReferenceRow, Store};
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{Feed, Metrics};
+
+/// Rows of one page.
+const ROWS: u32 = 1_000;
+/// How long an answer may wait for news, in seconds.
+const WAIT_S: u32 = 20;
+/// The most one pull may take, in milliseconds: the wait for news and time to answer.
+const TIMEOUT_MS: u64 = 30_000;
+/// The pause after a failure; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A feed by a name that is none of ours.
+#[derive(Debug, Error)]
+#[error("there is no feed called {0:?}; the feeds are policy, fridges, locks, meal-types, meals, customers, cards")]
+pub struct UnknownFeed(String);
+
+/// Why a page did not come in.
+#[derive(Debug, Error)]
+enum PullError {
+    #[error("the service cannot be reached")]
+    Unreachable,
+    #[error("the service answered {0}")]
+    Status(u16),
+    #[error("the answer is not a page of this feed")]
+    Page,
+    #[error("the page cannot be stored")]
+    Store,
+}
+
+/// The way to one service's feeds.
+#[derive(Clone)]
+pub struct Source {
+    /// The way to it.
+    pub client: Arc<http::Client>,
+    /// Where rows go.
+    pub store: Arc<Store>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// When to end.
+    pub stop: CancellationToken,
+}
+
+impl Source {
+    /// Starts the task of the feed called `name`.
+    ///
+    /// # Errors
+    /// [`UnknownFeed`] when there is none.
+    pub fn start(&self, name: &str, tasks: &mut JoinSet<()>) -> Result<(), UnknownFeed> {
+        match name {
+            PolicyRow::FEED => tasks.spawn(self.clone().run::<PolicyRow>()),
+            FridgeRow::FEED => tasks.spawn(self.clone().run::<FridgeRow>()),
+            LockRow::FEED => tasks.spawn(self.clone().run::<LockRow>()),
+            MealTypeRow::FEED => tasks.spawn(self.clone().run::<MealTypeRow>()),
+            MealRow::FEED => tasks.spawn(self.clone().run::<MealRow>()),
+            CustomerRow::FEED => tasks.spawn(self.clone().run::<CustomerRow>()),
+            CardRow::FEED => tasks.spawn(self.clone().run::<CardRow>()),
+            _ => return Err(UnknownFeed(name.to_owned())),
+        };
+        Ok(())
+    }
+
+    async fn run<R: ReferenceRow>(self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let pulled = tokio::select! {
+                () = self.stop.cancelled() => return,
+                pulled = self.pull::<R>() => pulled,
+            };
+            let Err(error) = pulled else {
+                pause = FIRST_PAUSE;
+                continue;
+            };
+            tracing::warn!(feed = R::FEED, %error, "the last known rows stay in force");
+            self.metrics.feed_failures.inc();
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+        }
+    }
+
+    async fn pull<R: ReferenceRow>(&self) -> Result<(), PullError> {
+        let after = self.store.feed_revision::<R>().await.map_err(|_| PullError::Store)?;
+        let path = format!("/feed/{}?after={after}&limit={ROWS}&wait_s={WAIT_S}", R::FEED);
+        let answer = self
+            .client
+            .send(http::Request::get(path).timeout_ms(TIMEOUT_MS))
+            .await
+            .map_err(|_| PullError::Unreachable)?;
+        if !answer.status.is_success() {
+            return Err(PullError::Status(answer.status.as_u16()));
+        }
+        let page: FeedPage<R> = serde_json::from_slice(&answer.body).map_err(|_| PullError::Page)?;
+        let rows = u64::try_from(page.rows.len()).unwrap_or(0);
+        self.store.apply_feed(page).await.map_err(|error| {
+            tracing::error!(feed = R::FEED, %error, "a page could not be applied");
+            PullError::Store
+        })?;
+        self.metrics.feed_rows.get_or_create(&Feed { feed: R::FEED }).inc_by(rows);
+        Ok(())
+    }
+}

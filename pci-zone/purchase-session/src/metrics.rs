@@ -1,0 +1,128 @@
+//! What is counted, in Prometheus' text format. Labels come from closed sets of our own words, so no caller can put
+//! anything into a label, least of all a card number.
+
+use std::fmt;
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// The label of an ended session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ending {
+    /// `charged`, `free`, `no_purchase`, `abandoned` or `refused`.
+    pub outcome: &'static str,
+}
+
+/// The label of a feed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Feed {
+    /// Its name.
+    pub feed: &'static str,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    /// Sessions by how they ended.
+    pub sessions: Family<Ending, Counter>,
+    /// Alarms sounded.
+    pub alarms: Counter,
+    /// Seconds from a fridge's Open to its answer.
+    pub open_seconds: Histogram,
+    /// Seconds from a fridge's DoorClosed to its receipt.
+    pub close_seconds: Histogram,
+    /// Calls settled at the processor.
+    pub settled: Counter,
+    /// Attempts to settle that must be repeated.
+    pub settle_retries: Counter,
+    /// Payments that wait for the processor.
+    pub settling: Gauge<i64, AtomicI64>,
+    /// Events that subscribers have booked, counted once a subscriber.
+    pub events_relayed: Counter,
+    /// Posts of events that failed.
+    pub relay_failures: Counter,
+    /// Pulls of feeds that failed.
+    pub feed_failures: Counter,
+    /// Rows pulled, by feed.
+    pub feed_rows: Family<Feed, Counter>,
+    /// Connections now open.
+    pub connections: Gauge<i64, AtomicI64>,
+    /// Handshakes that failed.
+    pub handshake_failures: Counter,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("larder_purchase"),
+            sessions: Family::default(),
+            alarms: Counter::default(),
+            open_seconds: seconds(),
+            close_seconds: seconds(),
+            settled: Counter::default(),
+            settle_retries: Counter::default(),
+            settling: Gauge::default(),
+            events_relayed: Counter::default(),
+            relay_failures: Counter::default(),
+            feed_failures: Counter::default(),
+            feed_rows: Family::default(),
+            connections: Gauge::default(),
+            handshake_failures: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("sessions", "Sessions by how they ended", self.sessions.clone());
+        r.register("alarms", "Alarms sounded", self.alarms.clone());
+        r.register("open_seconds", "From Open to its answer", self.open_seconds.clone());
+        r.register("close_seconds", "From DoorClosed to the receipt", self.close_seconds.clone());
+        r.register("settled", "Calls settled at the processor", self.settled.clone());
+        r.register("settle_retries", "Attempts to settle that must be repeated", self.settle_retries.clone());
+        r.register("settling", "Payments that wait for the processor", self.settling.clone());
+        r.register("events_relayed", "Events booked by subscribers", self.events_relayed.clone());
+        r.register("relay_failures", "Posts of events that failed", self.relay_failures.clone());
+        r.register("feed_failures", "Pulls of feeds that failed", self.feed_failures.clone());
+        r.register("feed_rows", "Rows pulled, by feed", self.feed_rows.clone());
+        r.register("connections", "Connections now open", self.connections.clone());
+        r.register("handshake_failures", "Handshakes that failed", self.handshake_failures.clone());
+    }
+
+    /// The text that `GET /metrics` answers; empty when it cannot be written.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        match text::encode(&mut out, &self.registry) {
+            Ok(()) => out,
+            Err(fmt::Error) => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_session_is_counted_under_its_outcome() {
+        let metrics = Metrics::default();
+        metrics.sessions.get_or_create(&Ending { outcome: "charged" }).inc();
+        assert!(metrics.text().contains("larder_purchase_sessions_total{outcome=\"charged\"} 1"), "{}", metrics.text());
+    }
+}

@@ -1,0 +1,255 @@
+//! Puts the service together from its configuration, runs it until SIGTERM, and takes it apart in order: no new
+//! streams, streams end, events and payments that remain wait on disk for the next run.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_identity::{ServiceName, SpiffeId, TrustDomain};
+use ca_mtls::{IdentityFiles, ReloadingClient, ReloadingServer};
+use pci_processors::{ApiKey, ProcessorConfig, StripeShaped, http};
+use pci_store::Store;
+use pci_vault::{KeyPlan, Vault, VaultConfig, VaultHealth};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, ConfigError};
+use crate::drive::{Drive, Parts};
+use crate::feeds::Source;
+use crate::metrics::Metrics;
+use crate::otlp::OtlpClient;
+use crate::relay::Relay;
+use crate::rpc::Rpc;
+use crate::serve::Server;
+use crate::{clock, harden, telemetry};
+
+/// Why the service did not start or could not go on.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file that the configuration names.
+    #[error("cannot use {path}: {what}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        what: String,
+    },
+    /// A part that would not start.
+    #[error("{part}: {why}")]
+    Part {
+        /// Which part.
+        part: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+fn part<E: std::fmt::Display>(part: &'static str) -> impl FnOnce(E) -> StartError {
+    move |why| StartError::Part { part, why: why.to_string() }
+}
+
+/// Runs the service of the configuration file at `path` until SIGTERM.
+///
+/// # Errors
+/// [`StartError`] names the part that is at fault.
+pub fn run(path: &Path) -> Result<(), StartError> {
+    let config = Config::load(path)?;
+    harden::harden().map_err(part("process hardening"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(part("runtime"))?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), StartError> {
+    let identity = Identity::load(&config)?;
+    let collector = match &config.collector {
+        Some(address) => {
+            let client = identity.client(ServiceName::Monitor, address)?;
+            Some(OtlpClient::new(client, tokio::runtime::Handle::current()))
+        }
+        None => None,
+    };
+    let telemetry = telemetry::start(&config.log, collector).map_err(part("telemetry"))?;
+    let stop = CancellationToken::new();
+    let metrics = Arc::new(Metrics::default());
+    let vault = vault(&config)?;
+    let store = Arc::new(Store::open(&config.database, clock::now()).await.map_err(part("database"))?);
+    let processor = StripeShaped::new(processor(&config)?).map_err(part("processor"))?;
+    let parts = Parts {
+        store: Arc::clone(&store),
+        vault: Arc::clone(&vault),
+        processor: Arc::new(processor),
+        limits: config.limits.clone(),
+        open_budget: Duration::from_millis(config.processor.open_budget_ms),
+        metrics: Arc::clone(&metrics),
+    };
+    let drive = Drive::start(parts, stop.clone()).await.map_err(part("database"))?;
+    let mut tasks = JoinSet::new();
+    neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks)?;
+    tasks.spawn(identity.clone().keep_fresh(Duration::from_secs(config.reload_s), stop.clone()));
+    let listener = TcpListener::bind(config.listen).await.map_err(part("listen"))?;
+    announce(&config, &listener)?;
+    let server = Server {
+        tls: identity.server,
+        limits: config.limits,
+        rpc: Rpc::new(drive),
+        metrics,
+        healthy: Arc::new(move || vault.health() == VaultHealth::Ready),
+    };
+    let serving = tokio::spawn(server.run(listener, stop.clone()));
+    terminated().await?;
+    tracing::info!("asked to end");
+    stop.cancel();
+    let _ = serving.await;
+    tasks.shutdown().await;
+    store.close().await;
+    telemetry.shut_down();
+    Ok(())
+}
+
+/// Who we are, to callers and to those we call.
+#[derive(Clone)]
+struct Identity {
+    server: Arc<ReloadingServer>,
+    client: Arc<ReloadingClient>,
+    trust_domain: TrustDomain,
+}
+
+impl Identity {
+    fn load(config: &Config) -> Result<Self, StartError> {
+        let trust_domain = TrustDomain::parse(&config.identity.trust_domain).map_err(part("identity.trust_domain"))?;
+        let files = IdentityFiles {
+            certificate: config.identity.certificate.clone(),
+            key: config.identity.key.clone(),
+            bundle: config.identity.trust_bundle.clone(),
+        };
+        let server =
+            ReloadingServer::new(files.clone(), &trust_domain, &[b"h2", b"http/1.1"]).map_err(part("identity"))?;
+        let client = ReloadingClient::new(files).map_err(part("identity"))?;
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), trust_domain })
+    }
+
+    /// A client of `service` at `address`.
+    fn client(&self, service: ServiceName, address: &str) -> Result<Arc<http::Client>, StartError> {
+        let expected = SpiffeId::service(&self.trust_domain, service);
+        let tls = self.client.config(&expected, &[b"http/1.1"]).map_err(part("identity"))?;
+        let endpoint = http::Endpoint::parse(&format!("https://{address}")).map_err(part("address of a neighbour"))?;
+        Ok(Arc::new(http::Client::new(http::ClientConfig {
+            max_body_bytes: 8 << 20,
+            max_connections: 8,
+            ..http::ClientConfig::new(tls, endpoint)
+        })))
+    }
+
+    /// Reads the certificate files again and again; a bad file leaves the last good ones in force.
+    async fn keep_fresh(self, every: Duration, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            if let Err(error) = self.server.reload().and_then(|_| self.client.reload()) {
+                tracing::error!(%error, "the certificate files are not usable; the last good ones stay in force");
+            }
+        }
+    }
+}
+
+/// Starts a relay for each subscriber and a task for each feed.
+fn neighbours(
+    config: &Config,
+    identity: &Identity,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    for subscriber in &config.subscribers {
+        let service = ServiceName::parse(&subscriber.name).map_err(part("subscribers.name"))?;
+        let relay = Relay {
+            subscriber: subscriber.name.clone(),
+            client: identity.client(service, &subscriber.address)?,
+            store: Arc::clone(store),
+            metrics: Arc::clone(metrics),
+        };
+        tasks.spawn(relay.run(stop.clone()));
+    }
+    for feed in &config.feeds {
+        let service = ServiceName::parse(&feed.name).map_err(part("feeds.name"))?;
+        let source = Source {
+            client: identity.client(service, &feed.address)?,
+            store: Arc::clone(store),
+            metrics: Arc::clone(metrics),
+            stop: stop.clone(),
+        };
+        for name in &feed.feeds {
+            source.start(name, tasks).map_err(part("feeds.feeds"))?;
+        }
+    }
+    Ok(())
+}
+
+fn vault(config: &Config) -> Result<Arc<Vault>, StartError> {
+    let hsm = &config.hsm;
+    let plan = std::fs::read_to_string(&hsm.keys).map_err(|why| file(&hsm.keys, why))?;
+    let plan = KeyPlan::parse(&plan).map_err(|why| file(&hsm.keys, why))?;
+    let lock_file = config.database.with_extension("keys.lock");
+    let vault = Vault::start(VaultConfig {
+        threads: hsm.threads,
+        queue: hsm.queue,
+        recycle_after: hsm.recycle_after,
+        ..VaultConfig::new(hsm.module.clone(), hsm.token_label.clone(), secret(&hsm.pin_file)?, plan, lock_file)
+    })
+    .map_err(part("hsm"))?;
+    Ok(Arc::new(vault))
+}
+
+fn processor(config: &Config) -> Result<ProcessorConfig, StartError> {
+    let section = &config.processor;
+    let roots = std::fs::read_to_string(&section.pinned_roots).map_err(|why| file(&section.pinned_roots, why))?;
+    Ok(ProcessorConfig {
+        timeout_ms: section.timeout_ms,
+        ..ProcessorConfig::new(&section.base_url, ApiKey::new(secret(&section.api_key_file)?), roots)
+    })
+}
+
+fn file<E: std::fmt::Display>(path: &Path, why: E) -> StartError {
+    StartError::File { path: path.to_owned(), what: why.to_string() }
+}
+
+/// Reads a secret from a file that only its owner may read.
+fn secret(path: &Path) -> Result<Zeroizing<String>, StartError> {
+    let mode = std::fs::metadata(path).map_err(|why| file(path, why))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(file(path, "others may read it; run chmod 600 on it"));
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|why| file(path, why))?);
+    Ok(Zeroizing::new(text.trim_end().to_owned()))
+}
+
+/// Writes the address listened on where the configuration says, in one step.
+fn announce(config: &Config, listener: &TcpListener) -> Result<(), StartError> {
+    let address = listener.local_addr().map_err(part("listen"))?;
+    tracing::info!(%address, "ready");
+    let Some(path) = &config.ready_file else { return Ok(()) };
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, format!("{address}\n")).map_err(|why| file(&partial, why))?;
+    std::fs::rename(&partial, path).map_err(|why| file(path, why))
+}
+
+async fn terminated() -> Result<(), StartError> {
+    let mut term = signal(SignalKind::terminate()).map_err(part("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(part("signals"))?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
