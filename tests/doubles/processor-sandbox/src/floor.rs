@@ -154,3 +154,62 @@ async fn wait(delay_ms: u64) {
         tokio::time::sleep(Duration::from_millis(delay_ms)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::books::Total;
+    use crate::journal::Journal;
+
+    async fn post(floor: &Arc<Floor>, path: &str, key: String, form: &str) -> Reply {
+        let posted = Posted {
+            is_post: true,
+            path: path.to_owned(),
+            fields: form.as_bytes().to_vec(),
+            idempotency_key: Some(key),
+            authorization: Some("Bearer key".to_owned()),
+        };
+        Arc::clone(floor).serve(posted).await.unwrap()
+    }
+
+    fn id(reply: &Reply) -> String {
+        let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        body["id"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_day_of_many_payments_adds_up() {
+        let floor = Arc::new(Floor::new(Desk::new(Journal::in_memory().unwrap()), "key"));
+        let card = "type=card&card[number]=4242424242424242&card[exp_month]=12&card[exp_year]=2040";
+        let method = id(&post(&floor, "/v1/payment_methods", "card".to_owned(), card).await);
+        for n in 0..3_000 {
+            let form = format!(
+                "amount=2500&currency=usd&payment_method={method}&capture_method=manual&confirm=true&metadata[session]=s{n}"
+            );
+            let intent = id(&post(&floor, "/v1/payment_intents", format!("hold{n}"), &form).await);
+            let act = if n % 3 == 0 { "cancel" } else { "capture" };
+            let reply = post(&floor, &format!("/v1/payment_intents/{intent}/{act}"), format!("end{n}"), "").await;
+            assert_eq!((reply.status, reply.is_replay), (200, false));
+        }
+        let again = post(&floor, "/v1/payment_methods", "card".to_owned(), card).await;
+        assert!(again.is_replay);
+        let ledger = floor.desk().books.ledger;
+        assert_eq!(ledger.authorized, Total { count: 3_000, sum: 7_500_000 });
+        assert_eq!(ledger.captured, Total { count: 2_000, sum: 5_000_000 });
+        assert_eq!((ledger.voided, ledger.open), (Total { count: 1_000, sum: 2_500_000 }, Total::default()));
+        assert_eq!(floor.desk().books.of_session("s2999").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_in_use_is_told_so_and_the_first_still_acts() {
+        let floor = Arc::new(Floor::new(Desk::new(Journal::in_memory().unwrap()), "key"));
+        floor.switch(|switches| switches.delay_ms = 50);
+        let card = "type=card&card[number]=4242424242424242&card[exp_month]=12&card[exp_year]=2040";
+        let (one, other) = tokio::join!(
+            post(&floor, "/v1/payment_methods", "k".to_owned(), card),
+            post(&floor, "/v1/payment_methods", "k".to_owned(), card)
+        );
+        assert_eq!((one.status, other.status), (200, 409));
+        assert_eq!(floor.desk().books.methods.len(), 1);
+    }
+}
