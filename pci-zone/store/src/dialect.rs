@@ -28,6 +28,13 @@ const STATEMENTS: usize = 256;
 /// Pages of log after which a commit copies them into the database file; larger than SQLite's 1000 since groups are.
 const CHECKPOINT_PAGES: &str = "4000";
 
+/// Ends the transaction, unless the database has done so itself, as SQLite does when the disk is full.
+pub(crate) async fn roll_back(connection: &mut Connection) {
+    if let Err(error) = sqlx::query("ROLLBACK").execute(&mut *connection).await {
+        tracing::debug!(%error, "the database had rolled back already");
+    }
+}
+
 /// How the one writer connects.
 pub(crate) fn writer_options(path: &Path) -> SqliteConnectOptions {
     reader_options(path)

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use pci_contract::{FeedPage, Gtin, Money};
 use sqlx::Row;
 
-use crate::dialect::{BEGIN, Connection};
+use crate::dialect::{BEGIN, Connection, roll_back};
 use crate::error::{CommitError, Contradiction, Corrupt, Fault, FeedError, StoreError};
 use crate::prepared::{Text, json};
 use crate::reference::kind::{Indexed, Mark};
 use crate::reference::{Reference, ReferenceRow};
 use crate::shape::{Shape, Values};
-use crate::writer::roll_back;
 
 /// Old prices are kept for at least so many revisions: a session that has read a revision may not be written yet.
 const PRICE_REVISIONS_KEPT: i64 = 64;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::dialect::{self, BEGIN, Connection};
+use crate::dialect::{self, BEGIN, Connection, roll_back};
 use crate::error::{CommitError, Contradiction, Fault, FeedError};
 use crate::feeds::{self, Page};
 use crate::group::{self, Item, Trouble, Verdict};
@@ -185,13 +185,6 @@ async fn write_each<'a>(connection: &mut Connection, items: &[&'a Item]) -> Resu
 async fn commit(connection: &mut Connection) -> Result<(), Trouble> {
     sqlx::query("COMMIT").execute(&mut *connection).await?;
     Ok(())
-}
-
-/// Ends the transaction if the database has not done so itself.
-pub(crate) async fn roll_back(connection: &mut Connection) {
-    if let Err(error) = sqlx::query("ROLLBACK").execute(&mut *connection).await {
-        tracing::debug!(%error, "the database had rolled back already");
-    }
 }
 
 /// What a batch's writer is told.

@@ -162,7 +162,7 @@ async fn other_odd_rows_are_refused() {
     let mut other = place.other().await;
     for (damage, table) in [
         ("UPDATE touches SET kind = 'moved'", "touches"),
-        ("UPDATE touches SET kind = 'taken', code = '4242424242424242'", "touches"),
+        ("UPDATE touches SET kind = 'taken', code = 'a jar of jam'", "touches"),
         ("UPDATE intents SET verb = 'keep'", "intents"),
         ("UPDATE intents SET verb = 'void', currency = 'usd'", "intents"),
         ("UPDATE intents SET currency = 'USD', session = 'x'", "intents"),
