@@ -148,22 +148,13 @@ async fn leave_out_enrolled<'a>(
     Ok(left)
 }
 
-/// One row a session, its last state, at the place of its first write: whatever had to end before it began still
-/// comes before it.
+/// One row a session, its last state, at the place of its first write: whatever had to let go of a fridge before it
+/// began still comes before it.
 async fn write_sessions(connection: &mut Connection, batches: &[&Prepared]) -> Result<(), Trouble> {
-    let mut rows: Vec<&SessionRow> = Vec::with_capacity(batches.len());
-    let mut place: HashMap<&str, usize> = HashMap::with_capacity(batches.len());
-    for row in batches.iter().filter_map(|batch| batch.session.as_ref()) {
-        match place.get(&*row.session).and_then(|at| rows.get_mut(*at)) {
-            Some(earlier) if earlier.fridge != row.fridge || (row.busy && !earlier.busy) => {
-                return Err(Trouble::Contradiction(Contradiction::SessionDiffers));
-            }
-            Some(earlier) => *earlier = row,
-            None => {
-                place.insert(&row.session, rows.len());
-                rows.push(row);
-            }
-        }
+    let Last { rows, left } = last_states(batches)?;
+    if !sql::NOT_BUSY.fetch(connection, &left, sql::bind_text).await?.is_empty() {
+        // It had left its fridge before; the group must not hide that a write wanted it back.
+        return Err(Trouble::Contradiction(Contradiction::SessionDiffers));
     }
     let written = sql::SESSIONS.run(connection, &rows, sql::bind_session).await.map_err(|error| match &error {
         sqlx::Error::Database(database) if database.is_unique_violation() => {
@@ -174,31 +165,74 @@ async fn write_sessions(connection: &mut Connection, batches: &[&Prepared]) -> R
     all_written(written, rows.len(), Contradiction::SessionDiffers)
 }
 
+/// The sessions of a group.
+struct Last<'a> {
+    /// Their last states, in the order of their first writes.
+    rows: Vec<&'a SessionRow>,
+    /// Those that kept their fridge busy at first and no longer do.
+    left: Vec<Text>,
+}
+
+/// Folds the writes of each session into the last one, as long as none of them contradicts another.
+fn last_states<'a>(batches: &[&'a Prepared]) -> Result<Last<'a>, Trouble> {
+    let mut last = Last { rows: Vec::with_capacity(batches.len()), left: Vec::new() };
+    let mut place: HashMap<&str, usize> = HashMap::with_capacity(batches.len());
+    let mut busy: HashMap<&str, &str> = HashMap::with_capacity(batches.len());
+    for row in batches.iter().filter_map(|batch| batch.session.as_ref()) {
+        match place.get(&*row.session).and_then(|at| last.rows.get_mut(*at)) {
+            Some(earlier) if earlier.fridge != row.fridge || (row.busy && !earlier.busy) => {
+                return Err(Trouble::Contradiction(Contradiction::SessionDiffers));
+            }
+            Some(earlier) => {
+                if earlier.busy && !row.busy {
+                    last.left.push(Text::clone(&row.session));
+                }
+                *earlier = row;
+            }
+            None => {
+                place.insert(&row.session, last.rows.len());
+                last.rows.push(row);
+            }
+        }
+        if !row.busy {
+            if busy.get(&*row.fridge) == Some(&&*row.session) {
+                busy.remove(&*row.fridge);
+            }
+        } else if busy.insert(&row.fridge, &row.session).is_some_and(|other| other != &*row.session) {
+            return Err(Trouble::Contradiction(Contradiction::FridgeBusy));
+        }
+    }
+    Ok(last)
+}
+
 async fn write_intents(connection: &mut Connection, batches: &[&Prepared]) -> Result<(), Trouble> {
     let mut asks: Vec<AskRow> = Vec::new();
     let mut place: HashMap<&str, usize> = HashMap::new();
-    for ask in batches.iter().flat_map(|batch| &batch.asks) {
-        match place.get(&*ask.key).and_then(|at| asks.get_mut(*at)) {
-            Some(earlier) if !same_request(earlier, ask) => {
-                return Err(Trouble::Contradiction(Contradiction::IntentDiffers));
+    let mut answers: HashMap<&str, &AnswerRow> = HashMap::new();
+    for batch in batches {
+        for ask in &batch.asks {
+            match place.get(&*ask.key).and_then(|at| asks.get_mut(*at)) {
+                Some(earlier) if !same_request(earlier, ask) => {
+                    return Err(Trouble::Contradiction(Contradiction::IntentDiffers));
+                }
+                Some(earlier) => earlier.attempts += ask.attempts,
+                // Answered before it was asked: only one by one can tell whether it was asked before the group.
+                None if answers.contains_key(&*ask.key) => return Err(Trouble::Repeat),
+                None => {
+                    place.insert(&ask.key, asks.len());
+                    asks.push(ask.clone());
+                }
             }
-            Some(earlier) => earlier.attempts += ask.attempts,
-            None => {
-                place.insert(&ask.key, asks.len());
-                asks.push(ask.clone());
+        }
+        for answer in &batch.answers {
+            let first = *answers.entry(&answer.key).or_insert(answer);
+            if first.outcome != answer.outcome {
+                return Err(Trouble::Contradiction(Contradiction::AnswerDiffers));
             }
         }
     }
     let written = sql::ASKS.run(connection, &asks, sql::bind_ask).await?;
     all_written(written, asks.len(), Contradiction::IntentDiffers)?;
-
-    let mut answers: HashMap<&str, &AnswerRow> = HashMap::new();
-    for answer in batches.iter().flat_map(|batch| &batch.answers) {
-        let first = *answers.entry(&answer.key).or_insert(answer);
-        if first.outcome != answer.outcome {
-            return Err(Trouble::Contradiction(Contradiction::AnswerDiffers));
-        }
-    }
     let answers: Vec<&AnswerRow> = answers.into_values().collect();
     let written = sql::ANSWERS.run(connection, &answers, sql::bind_answer).await?;
     all_written(written, answers.len(), Contradiction::AnswerDiffers)

@@ -26,6 +26,10 @@ pub(crate) static SESSIONS: Shape = Shape::new(
      WHERE sessions.fridge = excluded.fridge AND (sessions.busy OR NOT excluded.busy)",
 );
 
+/// Which of some sessions have let go of their fridge.
+pub(crate) static NOT_BUSY: Shape =
+    Shape::new("SELECT session FROM sessions WHERE NOT busy AND session IN (", "#", ")");
+
 /// Touches; one that is on record stays as it is.
 pub(crate) static TOUCHES: Shape = Shape::new(
     "INSERT INTO touches (session, sequence, kind, code, device_time, received_at) VALUES",
