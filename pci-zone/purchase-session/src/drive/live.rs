@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pci_contract::{FridgeId, Money, SessionId};
+use pci_contract::{FridgeId, Money, SessionId, Timestamp};
 use pci_processors::AuthorizationRef;
 use pci_session::{Input, Session};
 use pci_store::CommitError;
@@ -76,6 +76,7 @@ pub(super) struct Attachment {
 
 /// The line to the fridge, while there is one.
 struct Line {
+    since: Timestamp,
     inbound: Option<Inbound>,
     answers: AnswerSender,
 }
@@ -219,7 +220,8 @@ impl Live {
             return;
         }
         self.end_line(Some(Closed::Superseded)).await;
-        self.line = Some(Line { inbound: Some(attachment.inbound), answers: attachment.answers });
+        let since = clock::now();
+        self.line = Some(Line { since, inbound: Some(attachment.inbound), answers: attachment.answers });
         self.drive.registry.set_attached(self.id, true);
         self.message(attachment.first).await;
     }
@@ -295,8 +297,8 @@ impl Live {
 
     /// The timer that runs while the fridge is on the line; without it, nobody knows what the door does.
     fn timer(&self) -> Option<(Instant, Input)> {
-        self.line.as_ref()?;
-        let (at, input) = self.session.as_ref()?.timer()?;
+        let line = self.line.as_ref()?;
+        let (at, input) = self.session.as_ref()?.timer(line.since)?;
         let micros = u64::try_from(at.micros_since(clock::now())).unwrap_or(0);
         Some((Instant::now() + Duration::from_micros(micros), input))
     }
