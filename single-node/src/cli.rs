@@ -1,0 +1,172 @@
+//! The commands: what they take, and what they print.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Fault;
+use crate::layout::Layout;
+use crate::replay::Plan;
+use crate::stack::Stack;
+use crate::world::World;
+
+/// Larder on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "run", about, version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything, in the foreground, until SIGTERM
+    Stack(StackArgs),
+    /// Plays a day of trade through real fridge agents and reports what came of it
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, Args)]
+struct StackArgs {
+    /// The folder for all state; endpoints.json appears in it once all are ready
+    #[arg(long)]
+    dir: PathBuf,
+    /// A world.json to load instead of the demo world
+    #[arg(long)]
+    world: Option<PathBuf>,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// The folder of world.json and sessions.jsonl
+    day: PathBuf,
+    /// The folder for outcomes.jsonl, totals.json and ledger.json
+    #[arg(long)]
+    report: PathBuf,
+    /// How much faster than life; as fast as possible when absent
+    #[arg(long)]
+    speed: Option<f64>,
+    /// Kill purchase-session with SIGKILL every so many seconds
+    #[arg(long)]
+    kill_every: Option<f64>,
+    /// Keep all state here instead of in a temporary folder
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+#[derive(Debug, Args)]
+struct FleetArgs {
+    /// PostgreSQL instead of SQLite
+    #[arg(long, value_name = "URL_PREFIX")]
+    database: Option<String>,
+    /// NATS JetStream instead of direct delivery
+    #[arg(long, value_name = "URL")]
+    events: Option<String>,
+}
+
+impl FleetArgs {
+    /// One machine keeps SQLite files and delivers events itself; the fleet's engines are not built in.
+    fn check(&self) -> Result<(), Fault> {
+        let asked = [("--database", &self.database), ("--events", &self.events)];
+        match asked.into_iter().find(|(_, value)| value.is_some()) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Fault::new(format!(
+                "{flag} is for fleets, and this version runs on one machine only: leave it out to use SQLite and direct delivery"
+            ))),
+        }
+    }
+}
+
+impl Cli {
+    /// Where this command keeps its state; a temporary folder when it names none.
+    #[must_use]
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match &self.command {
+            Command::Stack(args) => Some(&args.dir),
+            Command::Replay(args) => args.dir.as_ref(),
+        }
+    }
+
+    /// Runs the command with its state in `layout`.
+    ///
+    /// # Errors
+    /// [`Fault`] says what happened and what to do.
+    pub async fn run(self, layout: Layout) -> Result<(), Fault> {
+        match self.command {
+            Command::Stack(args) => stack(args, layout).await,
+            Command::Replay(args) => replay(args, layout).await,
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "progress for whoever waits")]
+fn told(what: &str) {
+    eprintln!("  · {what}");
+}
+
+#[allow(clippy::print_stdout, reason = "the command's result")]
+fn say(what: &str) {
+    println!("{what}");
+}
+
+async fn stack(args: StackArgs, layout: Layout) -> Result<(), Fault> {
+    args.fleet.check()?;
+    let world = match &args.world {
+        Some(path) => World::load(path)?,
+        None => World::demo()?,
+    };
+    let mut term = signal(SignalKind::terminate()).map_err(Fault::of("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Fault::of("signals"))?;
+    let starting = async {
+        let stack = Stack::start(layout, &told).await?;
+        crate::load::load_once(&stack, &world, &told).await?;
+        Ok::<Stack, Fault>(stack)
+    };
+    let stack = tokio::select! {
+        started = starting => started?,
+        _ = term.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let fridges: Vec<String> = world.fridges.iter().map(|fridge| fridge.fridge.clone()).collect();
+    let endpoints = stack.write_endpoints(&fridges)?;
+    say(&format!("ready: {}", endpoints.display()));
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stack.end().await;
+    Ok(())
+}
+
+async fn replay(args: ReplayArgs, layout: Layout) -> Result<(), Fault> {
+    args.fleet.check()?;
+    let seconds = |flag: &str, value: f64| {
+        let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
+        duration.ok_or_else(|| Fault::new(format!("{flag} must be a positive number")))
+    };
+    let kill_every = args.kill_every.map(|every| seconds("--kill-every", every)).transpose()?;
+    let speed = args.speed.map(|speed| seconds("--speed", speed).map(|_| speed)).transpose()?;
+    let world = World::load(&args.day.join("world.json"))?;
+    let stack = Stack::start(layout, &told).await?;
+    let plan = Plan { day: args.day, report: args.report, speed, kill_every };
+    let played = async {
+        crate::load::load_once(&stack, &world, &told).await?;
+        told("the day");
+        crate::replay::replay(&stack, &world, &plan).await
+    };
+    let result = played.await;
+    if result.is_err() {
+        told(&format!("the logs are in {}", stack.layout().root().join("log").display()));
+    }
+    stack.end().await;
+    let totals = result?;
+    say(&totals.summary());
+    say(&format!("report: {}", plan.report.display()));
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! The authority of this machine, and the identities it has issued: one folder each, renewed long before they expire.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use authority::{Authority, AuthorityConfig, IssuedFiles, KeyPairPem, Names, Order, Pin, Profile, SubjectKey};
+use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, ServiceName, SpiffeId, TrustDomain};
+use ca_mtls::{Identity, TrustBundle};
+
+use crate::Fault;
+use crate::hsm::Token;
+use crate::layout::Layout;
+
+/// Who can have an identity here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// A service.
+    Service(&'static str),
+    /// A fridge.
+    Fridge(String),
+    /// A person.
+    Operator(&'static str),
+}
+
+impl Party {
+    /// The name of its folder and in `endpoints.json`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Service(name) | Self::Operator(name) => name,
+            Self::Fridge(name) => name,
+        }
+    }
+}
+
+/// Issues identities.
+pub struct Issuer {
+    authority: Authority,
+    layout: Layout,
+    trust_domain: TrustDomain,
+    issued: Mutex<BTreeSet<Party>>,
+}
+
+impl Issuer {
+    /// Opens the authority of this machine, or makes it. The process must see `token` through `SOFTHSM2_CONF`.
+    ///
+    /// # Errors
+    /// [`Fault`] when the authority cannot be made or opened.
+    pub fn open(layout: &Layout, token: &Token) -> Result<Self, Fault> {
+        let trust_domain = TrustDomain::parse(SINGLE_NODE_TRUST_DOMAIN).map_err(Fault::of("the trust domain"))?;
+        let config = AuthorityConfig {
+            dir: layout.authority(),
+            module: token.module.clone(),
+            token_label: token.label.clone(),
+            pin: Pin::File(token.pin_file.clone()),
+            trust_domain: trust_domain.clone(),
+        };
+        let made = layout.authority().join("authority.toml").exists();
+        let authority = if made { Authority::open(&config) } else { Authority::init(&config, authority::now_unix_s()) };
+        let authority = authority.map_err(Fault::of("the certificate authority"))?;
+        Ok(Self { authority, layout: layout.clone(), trust_domain, issued: Mutex::default() })
+    }
+
+    /// The trust domain of every identity here.
+    #[must_use]
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Issues an identity to `party` and writes its folder.
+    ///
+    /// # Errors
+    /// [`Fault`] when the authority refuses or the disk fails.
+    pub fn issue(&self, party: &Party) -> Result<IssuedFiles, Fault> {
+        let what = format!("a certificate for {}", party.name());
+        let (profile, id, names) = self.asked(party)?;
+        let (key, pem): (SubjectKey, KeyPairPem) = SubjectKey::generate().map_err(Fault::of(&what))?;
+        let order = Order::new(profile, &id, names, key, profile.default_lifetime_s()).map_err(Fault::of(&what))?;
+        let chain = self.authority.issue(&order, authority::now_unix_s()).map_err(Fault::of(&what))?;
+        let out = self.layout.identity(party.name());
+        let files = IssuedFiles::write(&out, &chain, Some(pem.expose()), &self.authority.trust_bundle_pem())
+            .map_err(Fault::of(&what))?;
+        self.issued.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(party.clone());
+        Ok(files)
+    }
+
+    /// Issues anew to everybody who has an identity; the services read their files again by themselves.
+    ///
+    /// # Errors
+    /// [`Fault`] of the first that fails.
+    pub fn renew_all(&self) -> Result<(), Fault> {
+        let issued = self.issued.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        issued.iter().try_for_each(|party| self.issue(party).map(|_| ()))
+    }
+
+    /// Reads an identity that was issued.
+    ///
+    /// # Errors
+    /// [`Fault`] when it is not there.
+    pub fn load(&self, party: &Party) -> Result<(Identity, TrustBundle), Fault> {
+        let files = self.files(party);
+        let identity = Identity::load(&files.0, &files.1).map_err(Fault::of("an identity"))?;
+        Ok((identity, TrustBundle::load(&files.2).map_err(Fault::of("the trust bundle"))?))
+    }
+
+    /// Certificate, key and trust bundle of `party`.
+    #[must_use]
+    pub fn files(&self, party: &Party) -> (PathBuf, PathBuf, PathBuf) {
+        let folder = self.layout.identity(party.name());
+        (folder.join("cert.pem"), folder.join("key.pem"), folder.join("bundle.pem"))
+    }
+
+    fn asked(&self, party: &Party) -> Result<(Profile, SpiffeId, Names), Fault> {
+        let domain = &self.trust_domain;
+        Ok(match party {
+            Party::Service(name) => {
+                let service = ServiceName::parse(name).map_err(Fault::of("a service's name"))?;
+                let names = Names {
+                    dns: vec!["localhost".to_owned(), format!("{name}.{domain}")],
+                    ip: vec![std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)],
+                };
+                (Profile::Service, SpiffeId::service(domain, service), names)
+            }
+            Party::Fridge(name) => {
+                let id = SpiffeId::fridge(domain, name).map_err(Fault::of("a fridge's name"))?;
+                (Profile::Device, id, Names::default())
+            }
+            Party::Operator(name) => {
+                let id = SpiffeId::operator(domain, name).map_err(Fault::of("an operator's name"))?;
+                (Profile::Operator, id, Names::default())
+            }
+        })
+    }
+}

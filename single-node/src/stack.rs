@@ -1,0 +1,264 @@
+//! Both zones on one machine: tokens, authority, processor, databases and every service, started in order and kept up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_identity::ServiceName;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::children::{self, Children, Pid, Service};
+use crate::control::Control;
+use crate::hsm::Token;
+use crate::issuer::{Issuer, Party};
+use crate::layout::{self, Layout};
+use crate::ops::Ops;
+use crate::secrets::write_secret;
+use crate::{Fault, config, ports};
+
+/// The services outside the PCI zone, in the order they are told of.
+pub const OPS: [(&str, ServiceName); 4] = [
+    ("inventory", ServiceName::Inventory),
+    ("customers", ServiceName::Customers),
+    ("status", ServiceName::Status),
+    ("admin", ServiceName::Admin),
+];
+/// The service inside it.
+pub const PURCHASE: &str = "purchase-session";
+/// The person whose identity the commands use.
+pub const OPERATOR: Party = Party::Operator("operator");
+/// Who reads metrics.
+pub const MONITOR: Party = Party::Service("monitor");
+/// Certificates live a day; they are issued anew three times in it.
+const RENEW_EVERY: Duration = Duration::from_secs(8 * 60 * 60);
+
+/// A running machine.
+pub struct Stack {
+    layout: Layout,
+    issuer: Arc<Issuer>,
+    addresses: BTreeMap<String, String>,
+    children: Children,
+    renewing: JoinHandle<()>,
+    control: Control,
+    clients: BTreeMap<&'static str, Ops>,
+    monitor: Ops,
+}
+
+impl Stack {
+    /// Starts everything in `layout` and waits until all are ready. `told` hears what is being done.
+    ///
+    /// # Errors
+    /// [`Fault`] names the part that did not start, and its log.
+    pub async fn start(layout: Layout, told: &(dyn Fn(&str) + Sync)) -> Result<Self, Fault> {
+        told("HSM tokens: one for the PCI zone, one for the authority");
+        let pci = Token::prepare(&layout, "pci")?;
+        let ca = Token::prepare(&layout, "ca")?;
+        told("certificate authority: root and intermediates, keys made inside the HSM");
+        let issuer = Arc::new(Issuer::open(&layout, &ca)?);
+        for (name, _) in OPS {
+            issuer.issue(&Party::Service(name))?;
+        }
+        for party in [Party::Service(PURCHASE), MONITOR, OPERATOR] {
+            issuer.issue(&party)?;
+        }
+        let mut children = Children::default();
+        told("a card processor, outside our walls");
+        let processor = start_processor(&layout, &mut children).await?;
+        told("inventory, customers, status and admin: the non-PCI zone");
+        let addresses = start_services(&layout, &issuer, &pci, &processor, &mut children).await?;
+        let clients = OPS
+            .iter()
+            .map(|(name, service)| Ok((*name, client(&issuer, *service, &addresses, &OPERATOR)?)))
+            .collect::<Result<_, Fault>>()?;
+        let monitor = client(&issuer, ServiceName::PurchaseSession, &addresses, &MONITOR)?;
+        let control = Control::new(&processor.control_url)?;
+        let renewing = tokio::spawn(renew(Arc::clone(&issuer)));
+        Ok(Self { layout, issuer, addresses, children, renewing, control, clients, monitor })
+    }
+
+    /// Where everything is kept.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Who issues identities.
+    #[must_use]
+    pub const fn issuer(&self) -> &Arc<Issuer> {
+        &self.issuer
+    }
+
+    /// The address of a service, `host:port`.
+    #[must_use]
+    pub fn address(&self, service: &str) -> Option<&str> {
+        self.addresses.get(service).map(String::as_str)
+    }
+
+    /// The process id of a service, as it changes.
+    #[must_use]
+    pub fn pid(&self, service: &str) -> Option<Pid> {
+        self.children.pids().into_iter().find(|(name, _)| name == service).map(|(_, pid)| pid)
+    }
+
+    /// An operator's client of a service.
+    ///
+    /// # Errors
+    /// [`Fault`] when there is no such service.
+    pub fn ops(&self, service: &str) -> Result<&Ops, Fault> {
+        self.clients.get(service).ok_or_else(|| Fault::new(format!("there is no service {service}")))
+    }
+
+    /// The monitor's client of purchase-session.
+    #[must_use]
+    pub const fn monitor(&self) -> &Ops {
+        &self.monitor
+    }
+
+    /// The processor's control interface, and its books.
+    #[must_use]
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// What a client written by others needs to drive the system.
+    ///
+    /// # Errors
+    /// [`Fault`] when it cannot be written.
+    pub fn write_endpoints(&self, fridges: &[String]) -> Result<PathBuf, Fault> {
+        let parties = fridges.iter().map(|name| Party::Fridge(name.clone())).chain([OPERATOR, MONITOR]);
+        let clients: BTreeMap<String, Value> = parties
+            .map(|party| {
+                let (certificate, key, _) = self.issuer.files(&party);
+                (party.name().to_owned(), json!({ "certificate": certificate, "key": key }))
+            })
+            .collect();
+        let (_, _, trust_bundle) = self.issuer.files(&OPERATOR);
+        let pids: BTreeMap<String, Option<u32>> =
+            self.children.pids().into_iter().map(|(name, pid)| (name, *pid.borrow())).collect();
+        let endpoints = json!({
+            "services": self.addresses,
+            "trust_bundle": trust_bundle,
+            "trust_domain": self.issuer.trust_domain().as_str(),
+            "clients": clients,
+            "protos": layout::repository()?.join("pci-zone/contract/proto"),
+            "processor_control": self.control.url(),
+            "pids": pids,
+            "logs": self.layout.root().join("log"),
+        });
+        let path = self.layout.root().join("endpoints.json");
+        let partial = path.with_extension("partial");
+        let text = serde_json::to_vec_pretty(&endpoints).map_err(Fault::of("endpoints.json"))?;
+        std::fs::write(&partial, text).map_err(Fault::io("write", &partial))?;
+        std::fs::rename(&partial, &path).map_err(Fault::io("write", &path))?;
+        Ok(path)
+    }
+
+    /// Ends every service.
+    pub async fn end(self) {
+        self.renewing.abort();
+        self.children.end().await;
+    }
+}
+
+async fn renew(issuer: Arc<Issuer>) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(error) = issuer.renew_all() {
+            tracing::error!(%error, "certificates could not be renewed");
+        }
+    }
+}
+
+/// Where the processor is, as it says itself.
+#[derive(serde::Deserialize)]
+struct Processor {
+    base_url: String,
+    control_url: String,
+    root_pem: PathBuf,
+    api_key: String,
+}
+
+async fn start_processor(layout: &Layout, children: &mut Children) -> Result<Processor, Fault> {
+    let ready = layout.ready("processor-sandbox.json");
+    let [listen, control] = ports::free()?;
+    let arguments = [
+        ("--listen", format!("127.0.0.1:{listen}")),
+        ("--control", format!("127.0.0.1:{control}")),
+        ("--ready", ready.display().to_string()),
+        ("--books", layout.state("processor-books.jsonl").display().to_string()),
+    ];
+    let service = Service {
+        name: "processor-sandbox".to_owned(),
+        binary: layout::binary("processor-sandbox")?,
+        arguments: arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect(),
+        environment: Vec::new(),
+        log: layout.log("processor-sandbox"),
+        ready: ready.clone(),
+    };
+    children.start(service.clone())?;
+    children::all_ready(&[service]).await?;
+    let text = std::fs::read(&ready).map_err(Fault::io("read", &ready))?;
+    let processor: Processor = serde_json::from_slice(&text).map_err(Fault::of("the processor's ready file"))?;
+    write_secret(&layout.state("processor.key"), &processor.api_key)?;
+    Ok(processor)
+}
+
+async fn start_services(
+    layout: &Layout,
+    issuer: &Issuer,
+    pci: &Token,
+    processor: &Processor,
+    children: &mut Children,
+) -> Result<BTreeMap<String, String>, Fault> {
+    let [purchase, inventory, customers, status, admin] = ports::free()?;
+    let ports = [inventory, customers, status, admin];
+    let mut addresses: BTreeMap<String, String> =
+        OPS.iter().zip(ports).map(|((name, _), port)| ((*name).to_owned(), format!("127.0.0.1:{port}"))).collect();
+    let mut services = Vec::new();
+    for (name, _) in OPS {
+        let listen = addresses.get(name).cloned().unwrap_or_default();
+        config::write_ops(layout, issuer, name, &listen)?;
+        services.push(service(layout, name, &format!("ops-{name}"), Vec::new())?);
+    }
+    addresses.insert(PURCHASE.to_owned(), format!("127.0.0.1:{purchase}"));
+    let asked = config::Purchase {
+        base_url: &processor.base_url,
+        api_key_file: &layout.state("processor.key"),
+        pinned_roots: &processor.root_pem,
+        token: pci,
+        addresses: &addresses,
+    };
+    config::write_purchase(layout, issuer, &asked)?;
+    let environment = vec![("SOFTHSM2_CONF".to_owned(), pci.conf.clone())];
+    services.push(service(layout, PURCHASE, PURCHASE, environment)?);
+    for service in &services {
+        children.start(service.clone())?;
+    }
+    children::all_ready(&services).await?;
+    Ok(addresses)
+}
+
+fn service(layout: &Layout, name: &str, binary: &str, environment: Vec<(String, PathBuf)>) -> Result<Service, Fault> {
+    Ok(Service {
+        name: name.to_owned(),
+        binary: layout::binary(binary)?,
+        arguments: vec![layout.config(name).display().to_string()],
+        environment,
+        log: layout.log(name),
+        ready: layout.ready(name),
+    })
+}
+
+fn client(
+    issuer: &Issuer,
+    service: ServiceName,
+    addresses: &BTreeMap<String, String>,
+    party: &Party,
+) -> Result<Ops, Fault> {
+    let (identity, bundle) = issuer.load(party)?;
+    let address =
+        addresses.get(service.as_str()).ok_or_else(|| Fault::new(format!("{} has no address", service.as_str())))?;
+    Ops::new(service, address, &identity, &bundle, issuer.trust_domain())
+}
