@@ -26,6 +26,7 @@ mod routes;
 mod run;
 mod serve;
 
+pub use ca_mtls::{Identity, TrustBundle};
 pub use client::{Client, ClientError, Reply};
 pub use config::{Config, Limits, NoSettings};
 pub use db::{Db, Step, WriteTx};

@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ca_identity::{SpiffeId, TrustDomain};
-use ca_mtls::{Identity, TrustBundle};
 use http::Method;
-use ops_kit::{CancellationToken, Client, Config, Fault, Limits, Reply};
+use ops_kit::{CancellationToken, Client, Config, Fault, Identity, Limits, Reply, TrustBundle};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
