@@ -1,3 +1,7 @@
-//! ops-customers.
+//! The customers service's process: a configuration file in, a service out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ops_kit::run(ops_customers::serve)
+}
