@@ -213,3 +213,7 @@ fn forced(step: &mut Step<'_>) {
     step.command(Command::Sound(Siren::Forced));
     step.report(TamperKind::DoorForced, None);
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;
