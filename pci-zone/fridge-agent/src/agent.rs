@@ -70,12 +70,14 @@ impl AgentHandle {
     /// Stops the agent between two steps. A session under way stays in its journal.
     pub async fn stop(mut self) {
         drop(self.stop.take());
-        let _ = (&mut self.task).await;
+        self.stopped().await;
     }
 
     /// Resolves when the agent has stopped by itself, which it does when its hardware is gone.
     pub async fn stopped(&mut self) {
-        let _ = (&mut self.task).await;
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
+        }
     }
 }
 

@@ -194,3 +194,38 @@ fn saw_receipt(session: SessionId, receipt: &Receipt) -> Value {
 fn money(money: Option<Money>) -> Value {
     money.map_or(Value::Null, |money| json!({"minor": money.minor(), "currency": money.currency().as_str()}))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::{Hardware, HardwareEvent};
+    use crate::simulated::SimulatedFridge;
+
+    #[tokio::test]
+    async fn a_swipe_hands_on_the_track_as_it_was_given() {
+        let (mut hardware, controls) = SimulatedFridge::new();
+        obey_line(br#"{"do":"swipe","track2":"4242424242424242=3112"}"#, &controls).await.expect("obeyed");
+        let Some(HardwareEvent::CardSwiped { track2, session: None }) = hardware.next_event().await else {
+            panic!("no card")
+        };
+        assert_eq!(track2.as_slice(), b"4242424242424242=3112");
+    }
+
+    #[tokio::test]
+    async fn what_would_be_copied_or_is_no_command_is_refused_in_words_of_our_own() {
+        let (_hardware, controls) = SimulatedFridge::new();
+        for line in [
+            &br#"{"do":"swipe","track2":"4242424242424242\u003d3112"}"#[..],
+            br#"{"do":"swipe"}"#,
+            br#"{"do":"swipe","track2":"4242424242424242=3112","pin":"1"}"#,
+            br#"{"do":"dance"}"#,
+            b"4242424242424242",
+            b"\xff",
+        ] {
+            assert_eq!(obey_line(line, &controls).await, Err("not a command"));
+        }
+        assert!(obey_line(br#"{"do":"open_door"}"#, &controls).await.is_err(), "it is locked");
+        assert!(obey_line(br#"{"do":"close_door"}"#, &controls).await.is_err(), "it is shut");
+        assert_eq!(obey_line(br#"{"do":"force_door"}"#, &controls).await, Ok(()));
+    }
+}

@@ -109,6 +109,10 @@ impl AgentState {
     #[must_use]
     pub fn step(mut self, input: AgentInput, now: Now, fresh: Uuid) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
+        if self.door_open && matches!(input, AgentInput::DoorOpened | AgentInput::DoorForced) {
+            // It stands open already, as we were told or saw at the start.
+            return (self, effects);
+        }
         let mut step = Step { now, fresh, effects: &mut effects };
         match &input {
             AgentInput::DoorOpened | AgentInput::DoorForced => self.door_open = true,

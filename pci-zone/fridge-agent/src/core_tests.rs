@@ -404,6 +404,10 @@ fn a_door_found_open_without_a_session_is_reported() {
     assert_eq!(reports(&Bench::resumed(&[], true).done), [TamperKind::DoorForced]);
     assert_eq!(reports(&Bench::resumed(&Bench::closing().journal(), true).done), [TamperKind::DoorForced]);
     assert_eq!(reports(&Bench::resumed(&[], false).done), []);
+    let mut bench = Bench::resumed(&[], true);
+    assert_eq!(bench.give(AgentInput::DoorForced), [], "the contact says what was seen at the start");
+    bench.give(AgentInput::DoorClosed);
+    assert_eq!(reports(&bench.give(AgentInput::DoorForced)), [TamperKind::DoorForced]);
 }
 
 #[test]

@@ -179,3 +179,97 @@ pub(crate) fn tamper_report(note: &TamperNote) -> proto::TamperReport {
 pub(crate) fn is_tamper_report(report: &proto::TamperReport) -> bool {
     Uuid::try_parse(&report.report_id).is_ok() && report.kind() != tamper_report::Kind::Unspecified
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unlock_with(currency: &str) -> service_message::Body {
+        let hold = Some(proto::Money { minor: 2_500, currency: currency.to_owned() });
+        let own = proto::OwnMeal { barcode: "(01)09500000000198(21)1".to_owned(), prepaid: true, ..Default::default() };
+        let price = proto::Price { gtin: "09500000000198".to_owned(), name: "Soup".to_owned(), price: hold.clone() };
+        service_message::Body::Unlock(proto::Unlock {
+            hold,
+            credit: None,
+            own_meals: vec![own],
+            prices: vec![price],
+            open_within_s: 20,
+            open_limit_s: 60,
+        })
+    }
+
+    #[test]
+    fn every_record_survives_its_message() {
+        let session = SessionId::parse("4ed615ae-e6a0-47bb-82f2-6b7777de3d19").expect("a UUID");
+        let card = SealedCard::parse("seal-1", &[4; 65], &[9; 40]).expect("a shape");
+        let bodies = [
+            Body::Open(ShownBy::Card(card)),
+            Body::Open(ShownBy::IdToken(IdToken::parse("idt-1").expect("a token"))),
+            Body::DoorOpened,
+            Body::Touched { kind: TouchKind::Taken, code: ScannedCode::read("(01)09500000000198(21)1") },
+            Body::Touched { kind: TouchKind::Returned, code: ScannedCode::Unreadable },
+            Body::DoorClosed,
+            Body::DoorStayedShut,
+        ];
+        for (body, sequence) in bodies.into_iter().zip(1..) {
+            let told = Record { session, sequence, device_time: Timestamp::from_micros(-5), body };
+            assert_eq!(record(&message(&told)), Ok(told));
+        }
+    }
+
+    #[test]
+    fn a_message_no_agent_writes_is_not_read_back() {
+        let good = proto::FridgeMessage {
+            session_id: "4ed615ae-e6a0-47bb-82f2-6b7777de3d19".to_owned(),
+            sequence: 1,
+            device_time_us: 0,
+            body: Some(fridge_message::Body::DoorOpened(proto::DoorOpened {})),
+        };
+        assert!(record(&good).is_ok());
+        let with = |body| proto::FridgeMessage { body, ..good.clone() };
+        let token = open::ShownBy::IdToken("4242424242424242".to_owned());
+        let bad = [
+            (proto::FridgeMessage { session_id: "x".to_owned(), ..good.clone() }, "session id"),
+            (with(None), "body"),
+            (with(Some(fridge_message::Body::Open(proto::Open { shown_by: None }))), "body"),
+            (with(Some(fridge_message::Body::Open(proto::Open { shown_by: Some(token) }))), "ID token"),
+            (
+                with(Some(fridge_message::Body::Open(proto::Open {
+                    shown_by: Some(open::ShownBy::Card(proto::SealedCard::default())),
+                }))),
+                "sealed card",
+            ),
+            (with(Some(fridge_message::Body::Touch(proto::Touch::default()))), "kind of touch"),
+        ];
+        for (message, part) in bad {
+            assert_eq!(record(&message), Err(Malformed(part)));
+        }
+    }
+
+    #[test]
+    fn an_unlock_is_heard_with_meals_and_prices_and_refused_with_odd_money() {
+        let Ok(Heard::Answer(Some(Answer::Unlock(unlock)))) = heard(Some(unlock_with("USD"))) else {
+            panic!("not an unlock")
+        };
+        let minor = |money: Option<Money>| money.map(Money::minor);
+        assert_eq!((minor(unlock.hold), unlock.credit), (Some(2_500), None));
+        assert!(unlock.own_meals[0].prepaid);
+        assert_eq!((unlock.prices[0].name.as_str(), minor(unlock.prices[0].price)), ("Soup", Some(2_500)));
+        assert_eq!(heard(Some(unlock_with("dollars"))), Err(Malformed("money")));
+    }
+
+    #[test]
+    fn the_short_answers_are_heard_for_what_they_are() {
+        use service_message::Body;
+        assert_eq!(heard(None), Ok(Heard::Answer(None)));
+        let resend = Body::ResendFrom(proto::ResendFrom { sequence: 3 });
+        assert_eq!(heard(Some(resend)), Ok(Heard::ResendFrom(3)));
+        let refused = |reason: &str| heard(Some(Body::Refused(proto::Refused { reason: reason.to_owned() })));
+        assert_eq!(refused("fridge_busy"), Ok(Heard::Answer(Some(Answer::Refused(ReasonCode::FRIDGE_BUSY)))));
+        assert_eq!(refused("No!"), Err(Malformed("reason")));
+        let odd = proto::Alarm { kind: 77, barcode: String::new() };
+        let alarm = Answer::Alarm { kind: AlarmKind::NotYours, code: ScannedCode::Unreadable };
+        assert_eq!(heard(Some(Body::Alarm(odd))), Ok(Heard::Answer(Some(alarm))));
+        assert_eq!(heard(Some(Body::SoundDoor(proto::SoundDoor {}))), Ok(Heard::Answer(Some(Answer::SoundDoor))));
+    }
+}

@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 
 use super::{SEALING_KEY_UNKNOWN, Shared};
 use crate::clock::{self, Clock};
-use crate::core::{AgentInput, AgentState, Answer, Effect, IdToken, Record, TamperNote};
+use crate::core::{AgentInput, AgentState, Answer, Effect, IdToken, Record};
 use crate::hardware::{Command, Hardware, HardwareEvent, TechnicianNote};
 use crate::journal::{self, Recovered, SessionJournal};
 use crate::link::{self, LinkEvent, LinkEventKind, Outbox};
-use crate::proto::TamperReport;
 use crate::service::Failure;
+use crate::tamper::Reports;
 use crate::{seal, tamper, wire};
 
 /// The most inputs from our own tasks that wait for the driver.
@@ -37,7 +37,6 @@ pub(super) async fn drive<H: Hardware>(shared: Arc<Shared>, hardware: H, mut sto
         let deadline = driver.state.deadline_ms().map(|at_ms| driver.clock.instant_at(at_ms));
         let retry = driver.retry_at;
         tokio::select! {
-            biased;
             _ = &mut stopped => return,
             event = driver.hardware.next_event() => match event {
                 Some(event) => driver.event(event).await,
@@ -79,7 +78,7 @@ struct Driver<H> {
     links: mpsc::Receiver<LinkEvent>,
     sealed_sender: mpsc::Sender<AgentInput>,
     sealed: mpsc::Receiver<AgentInput>,
-    reports: mpsc::Sender<TamperReport>,
+    reports: Reports,
     retry_at: Option<tokio::time::Instant>,
     tasks: JoinSet<()>,
 }
@@ -88,9 +87,9 @@ impl<H: Hardware> Driver<H> {
     async fn start(shared: Arc<Shared>, mut hardware: H, clock: Clock, recovered: Recovered) -> Self {
         let limits = shared.config.limits;
         let mut tasks = JoinSet::new();
-        let (reports, more_reports) = mpsc::channel(limits.max_reports.max(1));
         let disk = Arc::clone(&shared.config.disk);
-        tasks.spawn(tamper::run(shared.service.clone(), disk, recovered.reports.into(), more_reports));
+        let (reports, reporter) = tamper::start(shared.service.clone(), disk, recovered.reports, limits.max_reports);
+        tasks.spawn(reporter);
         let warm = Arc::clone(&shared);
         // A card that comes before the key is there asks for it itself; so a failure here is nobody's loss.
         tasks.spawn(async move { drop(warm.keys.current().await) });
@@ -202,7 +201,7 @@ impl<H: Hardware> Driver<H> {
                 }
                 Effect::Send(record) => self.send(&record),
                 Effect::Forget(session) => self.forget(session).await,
-                Effect::Report(note) => self.report(note).await,
+                Effect::Report(note) => self.reports.report(note).await,
                 Effect::Hardware(command) => self.command(command).await,
             }
         }
@@ -232,8 +231,15 @@ impl<H: Hardware> Driver<H> {
     /// Makes a record durable, or says what follows from failing to.
     async fn write(&mut self, record: Record) -> Option<AgentInput> {
         let (session, is_first) = (record.session, record.sequence == 1);
-        let disk = &self.shared.config.disk;
-        let mut journal = self.journal.take().unwrap_or_else(|| SessionJournal::create(Arc::clone(disk), session));
+        let mut journal = match self.journal.take() {
+            Some(journal) => journal,
+            None if is_first => SessionJournal::create(Arc::clone(&self.shared.config.disk), session),
+            // A writer that broke off in the middle left a file that must not be begun anew.
+            None => {
+                self.journal_behind().await;
+                return None;
+            }
+        };
         let write = move || {
             let written = journal.append(&record);
             (journal, written)
@@ -316,18 +322,6 @@ impl<H: Hardware> Driver<H> {
         let removed = tokio::task::spawn_blocking(move || journal.remove()).await;
         if !matches!(removed, Ok(Ok(()))) {
             tracing::warn!(%session, "a journal that is final could not be deleted; it will be told once more");
-        }
-    }
-
-    async fn report(&mut self, note: TamperNote) {
-        let report = wire::tamper_report(&note);
-        let disk = Arc::clone(&self.shared.config.disk);
-        let kept = tokio::task::spawn_blocking(move || journal::keep_report(disk.as_ref(), &note)).await;
-        if !matches!(kept, Ok(Ok(()))) {
-            tracing::error!("a tamper report cannot be written; it is sent from memory");
-        }
-        if self.reports.try_send(report).is_err() {
-            tracing::error!("too many tamper reports wait for the service; this one is sent after a restart");
         }
     }
 

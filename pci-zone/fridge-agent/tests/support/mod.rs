@@ -1,0 +1,509 @@
+//! A purchase-session service for tests: it keeps the protocol, remembers what every session told it, and breaks where
+//! it is told to. With it, a small authority, and an agent on a simulated fridge that can be killed and started again.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod pki;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ca_identity::{SpiffeId, TrustDomain};
+use fridge_agent::config::ALPN;
+use fridge_agent::disk::{Disk, Folder};
+use fridge_agent::proto::purchase_session_server::{PurchaseSession, PurchaseSessionServer};
+use fridge_agent::proto::{self, fridge_message, open, service_message};
+use fridge_agent::{Agent, AgentConfig, AgentHandle, Controls, Limits, Seen, SimulatedFridge};
+use hpke::kem::DhP256HkdfSha256;
+use hpke::{Deserializable, Kem, Serializable};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use pci_contract::{FridgeId, SealingContext, SessionId};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use zeroize::Zeroizing;
+
+pub use pki::Pki;
+
+pub const SERVICE: &str = "spiffe://larder.internal/service/purchase-session";
+pub const FRIDGE: &str = "FR-0001";
+pub const TRACK2: &[u8] = b";4242424242424242=3112201123456789?";
+pub const MEAL: &str = "(01)09500000000198(21)00000335";
+pub const OTHERS_MEAL: &str = "(01)09500000000198(21)00000336";
+/// Long enough for a loaded machine; nothing that works waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+type Private = <DhP256HkdfSha256 as Kem>::PrivateKey;
+
+/// Where one stream breaks; streams take these in order, and keep the protocol when there are none left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// Keeps the protocol.
+    No,
+    /// Ends before it has taken the n-th message of the stream.
+    Before(usize),
+    /// Takes the n-th message and ends without answering it.
+    After(usize),
+    /// Answers the n-th message, then ends.
+    Answered(usize),
+    /// Takes the n-th message and says nothing any more, with the stream left open.
+    SilentAfter(usize),
+    /// Drops the n-th message as if it had been lost, and asks for it when the next one shows the gap.
+    Lose(usize),
+    /// Answers everything twice.
+    Twice,
+    /// Does not take the stream at all.
+    Status(tonic::Code),
+}
+
+#[derive(Default)]
+pub struct State {
+    /// What every session told, in order, each message once.
+    pub told: HashMap<String, Vec<proto::FridgeMessage>>,
+    /// Messages that came again.
+    pub repeats: usize,
+    pub resends: usize,
+    pub streams: usize,
+    pub keys_asked: usize,
+    pub breaks: VecDeque<Break>,
+    /// Refuse everyone with this.
+    pub refuse: Option<String>,
+    pub alarming: HashSet<String>,
+    pub limit_after: Option<usize>,
+    pub tampers: Vec<proto::TamperReport>,
+    pub tamper_calls: usize,
+    /// Fail so many tamper reports after having taken them.
+    pub tamper_failures: usize,
+    /// Do not accept the first so many reports that come, by their ids.
+    pub tamper_rejects: Option<usize>,
+    pub rejected: HashSet<String>,
+    pub enrolled: Vec<proto::EnrollCardRequest>,
+    pub enroll_result: String,
+    pub open_within_s: u32,
+    pub key_id: String,
+}
+
+impl State {
+    /// What a session told, without Open's content.
+    pub fn bodies(&self, session: &SessionId) -> Vec<&'static str> {
+        self.told.get(&session.to_string()).into_iter().flatten().map(name).collect()
+    }
+}
+
+fn name(message: &proto::FridgeMessage) -> &'static str {
+    match message.body.as_ref().unwrap() {
+        fridge_message::Body::Open(_) => "open",
+        fridge_message::Body::DoorOpened(_) => "opened",
+        fridge_message::Body::Touch(_) => "touch",
+        fridge_message::Body::DoorClosed(_) => "closed",
+        fridge_message::Body::DoorStayedShut(_) => "stayed_shut",
+    }
+}
+
+/// The service's shared part; outlives its listener.
+pub struct Fake {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    private: Private,
+    public: Vec<u8>,
+}
+
+impl Fake {
+    pub fn new() -> Arc<Self> {
+        let (private, public) = DhP256HkdfSha256::gen_keypair();
+        let state = State {
+            open_within_s: 20,
+            key_id: "seal-1".to_owned(),
+            enroll_result: "enrolled".to_owned(),
+            ..State::default()
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            changed: watch::channel(0).0,
+            private,
+            public: public.to_bytes().to_vec(),
+        })
+    }
+
+    pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        let looked = look(&mut self.state.lock().unwrap());
+        self.changed.send_modify(|version| *version += 1);
+        looked
+    }
+
+    /// Waits until the state is as wanted.
+    pub async fn until(&self, wanted: impl Fn(&State) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let wait = async {
+            while !wanted(&self.state.lock().unwrap()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the service hears what it waits for");
+    }
+
+    /// Opens a sealed card as the vault would.
+    pub fn open_card(&self, card: &proto::SealedCard, session: SessionId) -> Option<Vec<u8>> {
+        let context = SealingContext { fridge: FridgeId::parse(FRIDGE).unwrap(), session };
+        let encapsulated = <DhP256HkdfSha256 as Kem>::EncappedKey::from_bytes(&card.encapsulated_key).ok()?;
+        hpke::single_shot_open::<hpke::aead::AesGcm128, hpke::kdf::HkdfSha256, DhP256HkdfSha256>(
+            &hpke::OpModeR::Base,
+            &self.private,
+            &encapsulated,
+            SealingContext::INFO,
+            &card.cipher_text,
+            &context.associated_data(),
+        )
+        .ok()
+    }
+
+    /// The card that a session was opened with, as the vault would see it.
+    pub fn card_of(&self, session: SessionId) -> Option<Vec<u8>> {
+        let opened = self.with(|state| state.told[&session.to_string()][0].clone());
+        let Some(fridge_message::Body::Open(opened)) = opened.body else { panic!("the first message is Open") };
+        let Some(open::ShownBy::Card(card)) = opened.shown_by else { panic!("opened with a card") };
+        self.open_card(&card, session)
+    }
+
+    /// Takes a message as the protocol says; what to answer, or where to resend from.
+    fn take(&self, message: &proto::FridgeMessage) -> Result<Option<service_message::Body>, u64> {
+        self.with(|state| {
+            let told = state.told.entry(message.session_id.clone()).or_default();
+            let expected = told.len() as u64 + 1;
+            if message.sequence > expected {
+                state.resends += 1;
+                return Err(expected);
+            }
+            if message.sequence < expected {
+                assert_eq!(&told[message.sequence as usize - 1], message, "a repeat says the same");
+                state.repeats += 1;
+            } else {
+                told.push(message.clone());
+            }
+            Ok(answer(state, message))
+        })
+    }
+
+    fn acknowledged(&self, session: &str) -> u64 {
+        self.with(|state| state.told.get(session).map_or(0, |told| told.len() as u64))
+    }
+}
+
+fn answer(state: &State, message: &proto::FridgeMessage) -> Option<service_message::Body> {
+    use service_message::Body;
+    let money = |minor| Some(proto::Money { minor, currency: "USD".to_owned() });
+    let told = &state.told[&message.session_id];
+    let receipt = |outcome: &str| {
+        let (charged, credit_used) = (money(900), money(0));
+        Body::Receipt(proto::Receipt { outcome: outcome.to_owned(), charged, credit_used, ..Default::default() })
+    };
+    match message.body.as_ref().unwrap() {
+        fridge_message::Body::Open(_) => Some(match &state.refuse {
+            Some(reason) => Body::Refused(proto::Refused { reason: reason.clone() }),
+            None => Body::Unlock(proto::Unlock {
+                hold: money(2_500),
+                credit: money(100),
+                own_meals: vec![],
+                prices: vec![],
+                open_within_s: state.open_within_s,
+                open_limit_s: 60,
+            }),
+        }),
+        fridge_message::Body::DoorOpened(_) => None,
+        fridge_message::Body::Touch(touch) if state.alarming.contains(&touch.barcode) => {
+            let barcode = touch.barcode.clone();
+            Some(match touch.kind() {
+                proto::touch::Kind::Returned => Body::AlarmCleared(proto::AlarmCleared { barcode }),
+                _ => Body::Alarm(proto::Alarm { kind: proto::alarm::Kind::NotYours.into(), barcode }),
+            })
+        }
+        fridge_message::Body::Touch(_) => (state.limit_after.is_some_and(|after| told.len() > after))
+            .then(|| Body::LimitReached(proto::LimitReached { limit: money(2_500) })),
+        fridge_message::Body::DoorClosed(_) => Some(receipt("charged")),
+        fridge_message::Body::DoorStayedShut(_) => Some(receipt("no_purchase")),
+    }
+}
+
+struct Face(Arc<Fake>);
+
+type Answers = Pin<Box<dyn Stream<Item = Result<proto::ServiceMessage, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl PurchaseSession for Face {
+    type PurchaseStream = Answers;
+
+    async fn sealing_key(
+        &self,
+        _: Request<proto::SealingKeyRequest>,
+    ) -> Result<Response<proto::SealingKeyResponse>, Status> {
+        let key_id = self.0.with(|state| {
+            state.keys_asked += 1;
+            state.key_id.clone()
+        });
+        let public_key = self.0.public.clone();
+        Ok(Response::new(proto::SealingKeyResponse { key_id, public_key, max_age_s: 3_600 }))
+    }
+
+    async fn purchase(&self, request: Request<Streaming<proto::FridgeMessage>>) -> Result<Response<Answers>, Status> {
+        let broken = self.0.with(|state| {
+            state.streams += 1;
+            state.breaks.pop_front().unwrap_or(Break::No)
+        });
+        if let Break::Status(code) = broken {
+            return Err(Status::new(code, "as the test wants it"));
+        }
+        let (sender, receiver) = mpsc::channel(64);
+        tokio::spawn(converse(Arc::clone(&self.0), request.into_inner(), sender, broken));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn enroll_card(
+        &self,
+        request: Request<proto::EnrollCardRequest>,
+    ) -> Result<Response<proto::EnrollCardResponse>, Status> {
+        let result = self.0.with(|state| {
+            state.enrolled.push(request.into_inner());
+            state.enroll_result.clone()
+        });
+        let (brand, last_four) = ("visa".to_owned(), "4242".to_owned());
+        Ok(Response::new(proto::EnrollCardResponse { result, brand, last_four }))
+    }
+
+    async fn report_tamper(
+        &self,
+        request: Request<proto::TamperReport>,
+    ) -> Result<Response<proto::TamperAcknowledgement>, Status> {
+        self.0.with(|state| {
+            let report = request.into_inner();
+            state.tamper_calls += 1;
+            if let Some(most) = state.tamper_rejects
+                && (state.rejected.contains(&report.report_id) || state.rejected.len() < most)
+            {
+                state.rejected.insert(report.report_id);
+                return Err(Status::invalid_argument("as the test wants it"));
+            }
+            if !state.tampers.iter().any(|known| known.report_id == report.report_id) {
+                state.tampers.push(report);
+            }
+            if state.tamper_failures > 0 {
+                state.tamper_failures -= 1;
+                return Err(Status::unavailable("as the test wants it"));
+            }
+            Ok(Response::new(proto::TamperAcknowledgement {}))
+        })
+    }
+}
+
+async fn converse(
+    fake: Arc<Fake>,
+    mut messages: Streaming<proto::FridgeMessage>,
+    answers: mpsc::Sender<Result<proto::ServiceMessage, Status>>,
+    broken: Break,
+) {
+    let cut = || async { drop(answers.send(Err(Status::unavailable("as the test wants it"))).await) };
+    let (mut count, mut lost) = (0, false);
+    while let Ok(Some(message)) = messages.message().await {
+        count += 1;
+        if broken == Break::Before(count) {
+            return cut().await;
+        }
+        if broken == Break::Lose(count) && !lost {
+            lost = true;
+            continue;
+        }
+        let answer = fake.take(&message);
+        if broken == Break::After(count) {
+            return cut().await;
+        }
+        if broken == Break::SilentAfter(count) {
+            return answers.closed().await;
+        }
+        let body = match answer {
+            Ok(body) => body,
+            Err(sequence) => Some(service_message::Body::ResendFrom(proto::ResendFrom { sequence })),
+        };
+        let is_final = matches!(body, Some(service_message::Body::Receipt(_) | service_message::Body::Refused(_)));
+        let acknowledged = fake.acknowledged(&message.session_id);
+        let answer = proto::ServiceMessage { session_id: message.session_id, acknowledged, body };
+        for _ in 0..if broken == Break::Twice { 2 } else { 1 } {
+            let _ = answers.send(Ok(answer.clone())).await;
+        }
+        if is_final {
+            return;
+        }
+        if broken == Break::Answered(count) {
+            return cut().await;
+        }
+    }
+}
+
+/// A listener for the fake service; dropped, it takes its connections with it.
+pub struct Listening {
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub async fn listen(fake: &Arc<Fake>, pki: &Pki, address: Option<SocketAddr>) -> Listening {
+    let listener = TcpListener::bind(address.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap())).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let domain = TrustDomain::parse("larder.internal").unwrap();
+    let tls = ca_mtls::server_config(&pki.identity(SERVICE), &pki.bundle(), &domain, ALPN).unwrap();
+    let fake = Arc::clone(fake);
+    let task = tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let (tls, fake) = (Arc::clone(&tls), Arc::clone(&fake));
+            connections.spawn(async move {
+                let Ok((stream, _)) = ca_mtls::accept(tls, tcp, PATIENCE).await else { return };
+                let service = TowerToHyperService::new(PurchaseSessionServer::new(Face(fake)));
+                let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Listening { address, task }
+}
+
+/// Everything a test needs: a service, a fridge, and an agent between them.
+pub struct World {
+    pub fake: Arc<Fake>,
+    pub pki: Pki,
+    pub listening: Option<Listening>,
+    pub address: SocketAddr,
+    pub controls: Controls,
+    pub folder: tempfile::TempDir,
+    pub disk: Arc<dyn Disk>,
+    pub limits: Limits,
+    pub agent: Option<AgentHandle>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub async fn with(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Folder::open(folder.path()).unwrap());
+        Self::on(disk, folder, limits).await
+    }
+
+    pub async fn on(disk: Arc<dyn Disk>, folder: tempfile::TempDir, limits: Limits) -> Self {
+        let (fake, pki) = (Fake::new(), Pki::new());
+        let listening = listen(&fake, &pki, None).await;
+        let address = listening.address;
+        let (hardware, controls) = SimulatedFridge::new();
+        let mut world =
+            Self { fake, pki, listening: Some(listening), address, controls, folder, disk, limits, agent: None };
+        world.agent = Some(Agent::start(world.config(), hardware).unwrap());
+        world
+    }
+
+    pub fn config(&self) -> AgentConfig {
+        let fridge = self.pki.identity(&format!("spiffe://larder.internal/fridge/{FRIDGE}"));
+        let expected = SpiffeId::parse(SERVICE).unwrap();
+        AgentConfig {
+            fridge: FridgeId::parse(FRIDGE).unwrap(),
+            service: self.address.to_string(),
+            tls: ca_mtls::client_config(&fridge, &self.pki.bundle(), &expected, ALPN).unwrap(),
+            disk: Arc::clone(&self.disk),
+            limits: self.limits,
+        }
+    }
+
+    /// Cuts the agent's power.
+    pub fn kill(&mut self) {
+        self.agent = None;
+    }
+
+    /// Gives it back.
+    pub fn start(&mut self) {
+        self.agent = Some(Agent::start(self.config(), self.controls.reboot()).unwrap());
+    }
+
+    /// Takes the service off the network.
+    pub fn go_offline(&mut self) {
+        self.listening = None;
+    }
+
+    pub async fn come_back(&mut self) {
+        // The old listener's task ends when the runtime next polls it; until then its port is taken.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while TcpListener::bind(self.address).await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "the port becomes free");
+            tokio::task::yield_now().await;
+        }
+        self.listening = Some(listen(&self.fake, &self.pki, Some(self.address)).await);
+    }
+
+    pub async fn swipe(&self) -> SessionId {
+        let session = SessionId::from_uuid(uuid::Uuid::from_u128(rand_u128()));
+        self.controls.swipe(Zeroizing::new(TRACK2.to_vec()), Some(session)).await;
+        session
+    }
+
+    pub async fn seen(&self) -> Seen {
+        let seen = tokio::time::timeout(PATIENCE, self.controls.next_seen()).await;
+        seen.expect("something is seen in time").expect("the fridge is there")
+    }
+
+    /// Waits for a sight of this kind, over whatever else is seen.
+    pub async fn see(&self, wanted: impl Fn(&Seen) -> bool) -> Seen {
+        loop {
+            let seen = self.seen().await;
+            if wanted(&seen) {
+                return seen;
+            }
+        }
+    }
+
+    pub async fn see_unlocked(&self) {
+        self.see(|seen| matches!(seen, Seen::Unlocked { .. })).await;
+    }
+
+    pub async fn see_receipt(&self, session: SessionId) -> String {
+        let seen = self.see(|seen| matches!(seen, Seen::Receipt { session: of, .. } if *of == session)).await;
+        let Seen::Receipt { receipt, .. } = seen else { unreachable!("a receipt") };
+        receipt.outcome
+    }
+
+    pub fn files(&self) -> Vec<String> {
+        let mut names = Folder::open(self.folder.path()).unwrap().names().unwrap();
+        names.sort();
+        names
+    }
+
+    /// Waits until the journal holds nothing any more.
+    pub async fn until_forgotten(&self) {
+        let wait = async {
+            while !self.files().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the journal is deleted");
+    }
+
+    /// Every byte of every file in the journal's folder.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.files().iter().flat_map(|name| std::fs::read(self.folder.path().join(name)).unwrap()).collect()
+    }
+}
+
+fn rand_u128() -> u128 {
+    use std::hash::{BuildHasher, Hasher};
+    let half = || u128::from(std::collections::hash_map::RandomState::new().build_hasher().finish());
+    (half() << 64) | half()
+}
