@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Fault;
 use crate::layout::Layout;
@@ -22,10 +22,22 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The five stories of a purchase and the refusals, told as they happen
+    Demo(DemoArgs),
     /// Everything, in the foreground, until SIGTERM
     Stack(StackArgs),
     /// Plays a day of trade through real fridge agents and reports what came of it
     Replay(ReplayArgs),
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// End after the stories instead of staying up
+    #[arg(long)]
+    once: bool,
+    /// Keep all state here instead of in a temporary folder
+    #[arg(long)]
+    dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +100,7 @@ impl Cli {
     #[must_use]
     pub fn folder(&self) -> Option<&PathBuf> {
         match &self.command {
+            Command::Demo(args) => args.dir.as_ref(),
             Command::Stack(args) => Some(&args.dir),
             Command::Replay(args) => args.dir.as_ref(),
         }
@@ -99,6 +112,7 @@ impl Cli {
     /// [`Fault`] says what happened and what to do.
     pub async fn run(self, layout: Layout) -> Result<(), Fault> {
         match self.command {
+            Command::Demo(args) => demo(&args, layout).await,
             Command::Stack(args) => stack(args, layout).await,
             Command::Replay(args) => replay(args, layout).await,
         }
@@ -115,14 +129,48 @@ fn say(what: &str) {
     println!("{what}");
 }
 
+async fn demo(args: &DemoArgs, layout: Layout) -> Result<(), Fault> {
+    let mut end = End::new()?;
+    let stack = tokio::select! {
+        told = crate::demo::demo(layout, true) => told?,
+        () = end.asked() => return Ok(()),
+    };
+    crate::demo::farewell(&stack, !args.once);
+    if !args.once {
+        end.asked().await;
+    }
+    stack.end().await;
+    Ok(())
+}
+
+/// The signals that ask a command to end.
+struct End {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    fn new() -> Result<Self, Fault> {
+        let term = signal(SignalKind::terminate()).map_err(Fault::of("signals"))?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(Fault::of("signals"))?;
+        Ok(Self { term, interrupt })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 async fn stack(args: StackArgs, layout: Layout) -> Result<(), Fault> {
     args.fleet.check()?;
     let world = match &args.world {
         Some(path) => World::load(path)?,
         None => World::demo()?,
     };
-    let mut term = signal(SignalKind::terminate()).map_err(Fault::of("signals"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Fault::of("signals"))?;
+    let mut end = End::new()?;
     let starting = async {
         let stack = Stack::start(layout, &told).await?;
         crate::load::load_once(&stack, &world, &told).await?;
@@ -130,16 +178,12 @@ async fn stack(args: StackArgs, layout: Layout) -> Result<(), Fault> {
     };
     let stack = tokio::select! {
         started = starting => started?,
-        _ = term.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        () = end.asked() => return Ok(()),
     };
     let fridges: Vec<String> = world.fridges.iter().map(|fridge| fridge.fridge.clone()).collect();
     let endpoints = stack.write_endpoints(&fridges)?;
     say(&format!("ready: {}", endpoints.display()));
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    end.asked().await;
     stack.end().await;
     Ok(())
 }

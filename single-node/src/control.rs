@@ -41,6 +41,16 @@ impl Control {
         self.send("GET", "/control/ledger", Bytes::new()).await
     }
 
+    /// The payments the processor knows of a session.
+    ///
+    /// # Errors
+    /// [`Fault`] when it does not answer.
+    pub async fn intents_of(&self, session: &str) -> Result<Vec<Value>, Fault> {
+        let answer = self.send("GET", &format!("/control/intents?session={session}"), Bytes::new()).await?;
+        let list = answer.get("intents").unwrap_or(&answer);
+        Ok(list.as_array().cloned().unwrap_or_default())
+    }
+
     /// Posts `body` to `path`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod day;
+pub mod demo;
 mod fault;
 pub mod hsm;
 pub mod issuer;

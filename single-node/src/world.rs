@@ -115,7 +115,7 @@ pub struct MealType {
 }
 
 /// A single meal.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Meal {
     /// Its barcode.
     pub barcode: String,

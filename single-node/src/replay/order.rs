@@ -12,14 +12,14 @@ use crate::world::World;
 const TIDY_EVERY: usize = 4_096;
 
 /// What a session must wait for, and how it says that it has ended.
-pub struct Turn {
+pub(super) struct Turn {
     before: Vec<CancellationToken>,
     done: CancellationToken,
 }
 
 impl Turn {
     /// Waits for the earlier sessions.
-    pub async fn wait(&self) {
+    pub(super) async fn wait(&self) {
         for earlier in &self.before {
             earlier.cancelled().await;
         }
@@ -33,7 +33,7 @@ impl Drop for Turn {
 }
 
 /// Hands out turns in the order of the day.
-pub struct Order {
+pub(super) struct Order {
     /// Customers by what they show: an ID token, or the digest of a wallet card.
     people: HashMap<String, String>,
     last: HashMap<String, CancellationToken>,
@@ -43,7 +43,7 @@ pub struct Order {
 impl Order {
     /// The order of a day in `world`.
     #[must_use]
-    pub fn new(world: &World) -> Self {
+    pub(super) fn new(world: &World) -> Self {
         let mut people = HashMap::new();
         for customer in &world.customers {
             people.insert(customer.id_token.clone(), customer.customer.clone());
@@ -55,7 +55,7 @@ impl Order {
     }
 
     /// The turn of the next session of the day.
-    pub fn turn(&mut self, planned: &Planned) -> Turn {
+    pub(super) fn turn(&mut self, planned: &Planned) -> Turn {
         self.handed_out += 1;
         if self.handed_out.is_multiple_of(TIDY_EVERY) {
             self.last.retain(|_, done| !done.is_cancelled());

@@ -14,7 +14,7 @@ use crate::Fault;
 
 /// How one session ended, as the status service tells it.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Booked {
+pub(super) struct Booked {
     /// Which.
     pub session: String,
     /// `refused`, `charged`, `free`, `no_purchase` or `abandoned`.
@@ -38,8 +38,6 @@ pub struct Booked {
     /// Meals kept.
     #[serde(default)]
     pub meals: Vec<String>,
-    /// `pending`, `captured`, `voided` or `failed`; absent when refused.
-    pub settlement: Option<String>,
 }
 
 /// The sums of a day.
@@ -58,7 +56,7 @@ pub struct Totals {
 }
 
 /// Writes `outcomes.jsonl` and adds up.
-pub struct Report {
+pub(super) struct Report {
     folder: PathBuf,
     outcomes: BufWriter<File>,
     totals: Totals,
@@ -69,7 +67,7 @@ impl Report {
     ///
     /// # Errors
     /// [`Fault`] when it cannot be written.
-    pub fn begin(folder: &Path) -> Result<Self, Fault> {
+    pub(super) fn begin(folder: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(folder).map_err(Fault::io("make the folder", folder))?;
         let path = folder.join("outcomes.jsonl");
         let file = File::create(&path).map_err(Fault::io("write", &path))?;
@@ -80,7 +78,7 @@ impl Report {
     ///
     /// # Errors
     /// [`Fault`] when it cannot be written.
-    pub fn add(&mut self, booked: &Booked) -> Result<(), Fault> {
+    pub(super) fn add(&mut self, booked: &Booked) -> Result<(), Fault> {
         let totals = &mut self.totals;
         totals.sessions += 1;
         totals.refused += u64::from(booked.outcome == "refused");
@@ -99,7 +97,11 @@ impl Report {
     ///
     /// # Errors
     /// [`Fault`] when it cannot be written.
-    pub fn finish(mut self, stock_left: BTreeMap<String, i64>, ledger: &serde_json::Value) -> Result<Totals, Fault> {
+    pub(super) fn finish(
+        mut self,
+        stock_left: BTreeMap<String, i64>,
+        ledger: &serde_json::Value,
+    ) -> Result<Totals, Fault> {
         self.outcomes.flush().map_err(Fault::io("write", &self.folder))?;
         self.totals.stock_left = stock_left;
         write_json(&self.folder.join("totals.json"), &self.totals)?;
@@ -178,7 +180,6 @@ mod tests {
             alarms: vec!["a".into()],
             thefts: vec![],
             meals: vec!["b".into(), "c".into()],
-            settlement: Some("captured".into()),
         };
         assert_eq!(
             outcome_line(&booked),
