@@ -1,7 +1,17 @@
 //! Status: how each fridge is, whether it is locked for food safety, and what became of each session.
 //!
-//! Fridges report their health here themselves; an operator locks and releases them; the PCI zone pulls the locks from
-//! the feed and tells with its events how sessions ended, what was settled and where somebody tampered. Each session is
-//! one row, made of the events that name it in whatever order they come, so that a total over sessions costs nothing.
+//! Fridges report their own health and nobody else's. Operators set and release locks, which the PCI zone pulls. Every
+//! event of the PCI zone is booked into a projection of sessions, so that whoever asks what happened has one place to ask.
 //!
-//! It leaves fridges and their thresholds to admin, meals to inventory, and money that is owed to customers.
+//! It leaves which fridges there are to admin, meals to inventory, and the money itself to the PCI zone.
+
+mod drive;
+mod fridges;
+mod locks;
+mod reports;
+mod serve;
+mod sessions;
+mod settings;
+
+pub use serve::serve;
+pub use settings::Settings;
