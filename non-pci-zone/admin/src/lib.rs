@@ -1,6 +1,15 @@
-//! Admin: which fridges there are, what each authorizes before its door opens, and the rules that hold for all.
+//! Admin: which fridges there are, what holds for all of them, and what each has sold.
 //!
-//! Operators write it, the PCI zone pulls fridges and policy from its feeds and tells it of every session, from which it
-//! keeps the sales of each fridge. A fridge sells only when it is in service and its life cycle lets it.
+//! Operators write it; the PCI zone pulls fridges and policy from its feeds and tells it of purchases. Every write is in
+//! the audit log with its author.
 //!
-//! It leaves meals to inventory, customers to customers, and temperatures, doors and locks to status.
+//! It leaves how a fridge is to status, and what is in it to inventory.
+
+mod drive;
+mod fridges;
+mod policy;
+mod sales;
+mod serve;
+
+pub use fridges::{Fridge, LifeCycle, Location};
+pub use serve::serve;

@@ -1,3 +1,7 @@
-//! ops-admin.
+//! The admin service's process: a configuration file in, a service out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ops_kit::run(ops_admin::serve)
+}
