@@ -27,6 +27,7 @@ mod hold;
 mod input;
 mod session;
 mod settlement;
+mod stage;
 mod state;
 mod terms;
 
@@ -38,7 +39,8 @@ pub use effect::{AlarmKind, Display, Effect, Effects, Notice, Receipt, ReceiptLi
 pub use error::{CorruptSession, StepError};
 pub use hold::{Held, Limit};
 pub use input::{FridgeInput, Input, InputKind, MealFacts, Numbered, Touch, TouchKind};
-pub use session::{OPEN_WITHIN_S, Received, STAYED_SHUT_AFTER_S, Session, refuse};
+pub use session::{OPEN_WITHIN_S, Received, STAYED_SHUT_AFTER_S, Session};
 pub use settlement::{Charge, Settlement};
-pub use state::{Authorizing, Closing, Ended, Leaving, Open, Refused, Release, Stage, State, Unlocked};
+pub use stage::Stage;
+pub use state::{Authorizing, Closing, Ended, Leaving, Open, Refused, Release, State, Unlocked, refuse};
 pub use terms::{Bearer, Known};

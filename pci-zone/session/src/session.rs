@@ -3,12 +3,12 @@
 //! The fridge's numbers make repeats harmless and losses visible: what was counted changes nothing again, and after a
 //! gap nothing is believed until the gap is filled. So a close can never overtake its touches.
 
-use pci_contract::{CardRef, CustomerId, FridgeId, Money, PurchaseRefused, ReasonCode, SessionId, Timestamp};
+use pci_contract::{CardRef, CustomerId, FridgeId, Money, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Admitted, Bearer, CorruptSession, Effect, Effects, Input, Known, Numbered, Receipt, Refusal, Refused, Release,
-    Settlement, Stage, State, StepError, error::invariant, settlement::About, state::Authorizing,
+    Admitted, Bearer, CorruptSession, Effect, Effects, Input, Numbered, Receipt, Refusal, Refused, Release, Settlement,
+    Stage, State, StepError, error::invariant, settlement::About, state::Authorizing,
 };
 
 /// The fridge locks an unopened door after so many seconds.
@@ -68,12 +68,6 @@ pub enum Received {
     Stepped(Session, Effects),
     /// It cannot be; it is not counted.
     Impossible(Session, StepError),
-}
-
-/// The event of a refusal.
-#[must_use]
-pub fn refuse(id: SessionId, fridge: FridgeId, known: Known, reason: ReasonCode, now: Timestamp) -> PurchaseRefused {
-    PurchaseRefused { session: id, fridge, customer: known.customer, card: known.card, reason, at: now }
 }
 
 impl Session {

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Basket, Display, Effect, Effects, Receipt, ReceiptLine, StepError,
     basket::{Claim, Meal},
-    state::Ended,
     terms::{Bearer, Terms},
 };
 
@@ -89,21 +88,21 @@ pub(crate) enum Ending {
     Abandoned,
 }
 
-/// Decides. `at` is when the door closed, `now` when the decision falls.
+/// Decides. The moment beside `ending` is when the door closed, `now` when the decision falls.
 pub(crate) fn decide(
     about: About<'_>,
-    terms: Terms,
+    terms: &Terms,
     authorized: Money,
     basket: &Basket,
-    (ending, at): (Ending, Timestamp),
+    ending: (Ending, Timestamp),
     now: Timestamp,
-) -> Result<(Ended, Effects), StepError> {
+) -> Result<(Receipt, Settlement, Effects), StepError> {
     let due = basket.due()?;
     let credit_used = due.min(terms.credit)?;
     let charged = due.minus(credit_used)?;
     let captured = charged.min(authorized)?;
     let unpaid = charged.minus(captured)?;
-    let outcome = match ending {
+    let outcome = match ending.0 {
         Ending::Abandoned => Outcome::Abandoned,
         Ending::Closed if charged.is_positive() => Outcome::Charged,
         Ending::Closed if basket.sold().next().is_some() => Outcome::Free,
@@ -113,14 +112,14 @@ pub(crate) fn decide(
     let lines = basket.sold().map(|(id, meal)| ReceiptLine { barcode: id.clone(), price: meal.due() }).collect();
     let receipt = Receipt { outcome, charged, credit_used, unpaid, lines };
 
-    let mut effects = vec![Effect::Emit(finalized(about, &terms.bearer, &receipt, basket, (ending, at)))];
-    effects.extend(thefts(about, &terms.bearer, basket, (ending, at)));
+    let mut effects = vec![Effect::Emit(finalized(about, &terms.bearer, &receipt, basket, ending))];
+    effects.extend(thefts(about, &terms.bearer, basket, ending));
     if unpaid.is_positive() {
         effects.push(owed(about, &terms.bearer, unpaid, ReasonCode::CARD_DECLINED, now));
     }
     effects.push(charge.effect());
     effects.push(Effect::Show(Display::Receipt(receipt.clone())));
-    Ok((Ended { bearer: terms.bearer, authorized, receipt, settlement: Settlement::Pending(charge) }, effects))
+    Ok((receipt, Settlement::Pending(charge), effects))
 }
 
 /// What is owed by the card and the customer, because it could not be got.

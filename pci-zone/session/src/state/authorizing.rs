@@ -6,10 +6,10 @@
 use pci_contract::{Money, ReasonCode, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Moved, Refused, Release, Stage, State, Unlocked, not_possible};
+use super::{Ended, Moved, Refused, Release, State, Unlocked, not_possible};
 use crate::{
-    Basket, Effects, FridgeInput, Input, StepError,
-    settlement::{About, Ending, decide},
+    Basket, Effects, FridgeInput, Input, Stage, StepError,
+    settlement::{About, Ending},
     terms::Terms,
 };
 
@@ -73,10 +73,8 @@ impl Authorizing {
             None => Ok(Unlocked::enter(self.terms, amount, now)),
             Some(Leaving { ending, at }) => {
                 let nothing = Basket::empty(hold);
-                match decide(about, self.terms.clone(), amount, &nothing, (ending, at), now) {
-                    Ok((ended, effects)) => Ok((State::Ended(ended), effects)),
-                    Err(error) => Err((State::Authorizing(self), error)),
-                }
+                Ended::enter(about, &self.terms, amount, &nothing, (ending, at), now)
+                    .map_err(|error| (State::Authorizing(self), error))
             }
         }
     }

@@ -5,12 +5,12 @@
 use pci_contract::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Moved, Open, Stage, State, ended::after_end, not_possible, repeats};
+use super::{Ended, Moved, Open, State, ended::after_end, not_possible, repeats};
 use crate::{
-    Basket, Effects, Held, Input,
+    Basket, Effects, Held, Input, Stage,
     error::{CorruptSession, invariant},
     hold::Answer,
-    settlement::{About, Ending, decide},
+    settlement::{About, Ending},
     terms::Terms,
 };
 
@@ -68,10 +68,8 @@ impl Closing {
             return Ok((State::Closing(self), Effects::new()));
         }
         let ending = (self.ending, self.at);
-        match decide(about, self.terms.clone(), held.authorized(), &self.basket, ending, now) {
-            Ok((ended, effects)) => Ok((State::Ended(ended), effects)),
-            Err(error) => Err((State::Closing(self), error)),
-        }
+        Ended::enter(about, &self.terms, held.authorized(), &self.basket, ending, now)
+            .map_err(|error| (State::Closing(self), error))
     }
 
     pub(super) fn check(&self) -> Result<(), CorruptSession> {

@@ -3,12 +3,12 @@
 use pci_contract::{Money, Outcome, ReasonCode, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Moved, Stage, State, not_possible, repeats};
+use super::{Moved, State, not_possible, repeats};
 use crate::{
-    Charge, Display, Effect, Effects, FridgeInput, Input, Notice, Receipt, Settlement, StepError, Touch,
+    Basket, Charge, Display, Effect, Effects, FridgeInput, Input, Notice, Receipt, Settlement, Stage, StepError, Touch,
     error::{CorruptSession, invariant},
-    settlement::{About, owed},
-    terms::Bearer,
+    settlement::{About, Ending, decide, owed},
+    terms::{Bearer, Terms},
 };
 
 /// How it ended.
@@ -21,6 +21,20 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Decides, and so ends the session.
+    pub(super) fn enter(
+        about: About<'_>,
+        terms: &Terms,
+        authorized: Money,
+        basket: &Basket,
+        ending: (Ending, Timestamp),
+        now: Timestamp,
+    ) -> Result<(State, Effects), StepError> {
+        let (receipt, settlement, effects) = decide(about, terms, authorized, basket, ending, now)?;
+        let bearer = terms.bearer.clone();
+        Ok((State::Ended(Self { bearer, authorized, receipt, settlement }), effects))
+    }
+
     /// The receipt.
     #[must_use]
     pub const fn receipt(&self) -> &Receipt {

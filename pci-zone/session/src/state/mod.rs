@@ -20,11 +20,13 @@ pub use closing::Closing;
 pub use ended::Ended;
 pub use open::Open;
 use pci_contract::{Money, Timestamp};
-pub use refused::{Refused, Release};
+pub use refused::{Refused, Release, refuse};
 use serde::{Deserialize, Serialize};
 pub use unlocked::Unlocked;
 
-use crate::{Display, Effect, Effects, Input, StepError, error::CorruptSession, settlement::About, terms::Terms};
+use crate::{
+    Display, Effect, Effects, Input, Stage, StepError, error::CorruptSession, settlement::About, terms::Terms,
+};
 
 /// Where a session is, with all that is known there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,38 +45,6 @@ pub enum State {
     Ended(Ended),
     /// The door stayed shut.
     Refused(Refused),
-}
-
-/// A [`State`] without its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// [`State::Authorizing`]
-    Authorizing,
-    /// [`State::Unlocked`]
-    Unlocked,
-    /// [`State::Open`]
-    Open,
-    /// [`State::Closing`]
-    Closing,
-    /// [`State::Ended`]
-    Ended,
-    /// [`State::Refused`]
-    Refused,
-}
-
-impl Stage {
-    /// The stage's name, as it is stored.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorizing => "authorizing",
-            Self::Unlocked => "unlocked",
-            Self::Open => "open",
-            Self::Closing => "closing",
-            Self::Ended => "ended",
-            Self::Refused => "refused",
-        }
-    }
 }
 
 /// What a move gives: the next stage and its effects, or the stage as it was and why it stays.

@@ -3,13 +3,13 @@
 use pci_contract::{Money, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Closing, Moved, Stage, State, not_possible, repeats, show};
+use super::{Closing, Ended, Moved, State, not_possible, repeats, show};
 use crate::{
-    Basket, Display, Effect, Effects, FridgeInput, Held, Input, Limit, Notice, StepError, Touch,
+    Basket, Display, Effect, Effects, FridgeInput, Held, Input, Limit, Notice, Stage, StepError, Touch,
     basket::Sound,
     error::{CorruptSession, invariant},
     hold::Answer,
-    settlement::{About, Ending, decide},
+    settlement::{About, Ending},
     terms::Terms,
 };
 
@@ -134,10 +134,8 @@ impl Open {
             return Ok((State::Closing(Closing::new(self, ending, now)), Effects::new()));
         }
         let authorized = self.held.authorized();
-        match decide(about, self.terms.clone(), authorized, &self.basket, (ending, now), now) {
-            Ok((ended, effects)) => Ok((State::Ended(ended), effects)),
-            Err(error) => Err((State::Open(self), error)),
-        }
+        Ended::enter(about, &self.terms, authorized, &self.basket, (ending, now), now)
+            .map_err(|error| (State::Open(self), error))
     }
 
     /// What still matters to a fridge that comes back: alarms that sound, a limit that is exceeded, the open door.

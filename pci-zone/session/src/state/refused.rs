@@ -3,14 +3,13 @@
 //! Money may still turn up: the processor may have authorized after the driver had given up waiting, or for less than
 //! the hold. What turns up is released.
 
-use pci_contract::{EventBody, ReasonCode, Timestamp};
+use pci_contract::{EventBody, FridgeId, PurchaseRefused, ReasonCode, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Moved, Stage, State, ended::after_end, not_possible};
+use super::{Moved, State, ended::after_end, not_possible};
 use crate::{
-    Display, Effect, Effects, Input, Notice, StepError,
+    Display, Effect, Effects, Input, Notice, Stage, StepError,
     error::{CorruptSession, invariant},
-    refuse,
     settlement::About,
     terms::Known,
 };
@@ -125,4 +124,10 @@ impl Refused {
         let asked = !matches!(self.release, Release::NeverAsked);
         invariant(!asked || self.known.card.is_some(), "a processor is asked about a card")
     }
+}
+
+/// The event of a refusal.
+#[must_use]
+pub fn refuse(id: SessionId, fridge: FridgeId, known: Known, reason: ReasonCode, now: Timestamp) -> PurchaseRefused {
+    PurchaseRefused { session: id, fridge, customer: known.customer, card: known.card, reason, at: now }
 }

@@ -5,11 +5,11 @@
 use pci_contract::{Money, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Moved, Open, Stage, State, not_possible, repeats};
+use super::{Ended, Moved, Open, State, not_possible, repeats};
 use crate::{
-    Basket, Display, Effect, Effects, FridgeInput, Input,
+    Basket, Display, Effect, Effects, FridgeInput, Input, Stage,
     error::{CorruptSession, invariant},
-    settlement::{About, Ending, decide},
+    settlement::{About, Ending},
     terms::Terms,
 };
 
@@ -71,10 +71,8 @@ impl Unlocked {
 
     fn end(self, about: About<'_>, ending: Ending, now: Timestamp) -> Moved {
         let nothing = Basket::empty(self.authorized);
-        match decide(about, self.terms.clone(), self.authorized, &nothing, (ending, now), now) {
-            Ok((ended, effects)) => Ok((State::Ended(ended), effects)),
-            Err(error) => Err((State::Unlocked(self), error)),
-        }
+        Ended::enter(about, &self.terms, self.authorized, &nothing, (ending, now), now)
+            .map_err(|error| (State::Unlocked(self), error))
     }
 
     pub(super) fn check(&self) -> Result<(), CorruptSession> {

@@ -83,7 +83,7 @@ fn an_impossible_state_is_refused() {
     let first = "/state/basket/meals/(01)09500000000198(21)1/price";
     let open: &[(&str, Value)] = &[
         ("/received", json!(0)),
-        ("/id", json!("4242424242424242")),
+        ("/id", json!("019a0000")),
         ("/state/stage", json!("ajar")),
         ("/state/terms/hold", dollars(0)),
         ("/state/terms/credit", dollars(-1)),
