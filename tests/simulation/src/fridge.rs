@@ -8,19 +8,9 @@ use pci_session::{Display, Receipt};
 
 use crate::{
     chance::Chance,
-    run::Failure,
-    world::{FridgeNo, MealNo, UNKNOWN, Visitor, stock},
+    outcome::Failure,
+    world::{FridgeNo, MealNo, Report, UNKNOWN, Visitor, stock},
 };
-
-/// What a fridge reports after its Open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Report {
-    Opened,
-    Taken(MealNo),
-    Returned(MealNo),
-    Closed,
-    StayedShut,
-}
 
 /// A message on its way to the service.
 #[derive(Debug, Clone, Copy)]

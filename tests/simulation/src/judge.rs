@@ -1,62 +1,81 @@
 //! The judgement at the end of a day: what was told, charged and owed, against what really happened.
 
+use std::collections::BTreeMap;
+
 use pci_contract::{EventBody, MealId, MealStatus, Outcome, PurchaseFinalized, SessionId};
 use pci_session::{Session, State};
 
 use crate::{
-    fridge::{Report, Told, Visit},
-    processor::{Account, Verb},
-    run::{Failure, Simulation},
-    world::{Truth, VISITORS, Visitor, credit_minor, customer_id, truth},
+    fridge::{Fridge, Told, Visit},
+    outcome::{self, Failure},
+    processor::{Account, Processor, Verb},
+    store::Store,
+    world::{FridgeNo, Report, Truth, VISITORS, Visitor, credit_minor, customer_id, truth},
 };
 
-/// Judges every session, every account and every fridge.
-pub(crate) fn judge(simulation: &mut Simulation) -> Result<(), Failure> {
-    let sessions = simulation.store.load_all()?;
-    for (number, fridge) in &simulation.fridges {
-        ensure(fridge.visit.is_none(), || format!("fridge {number} still waits: {:?}", fridge.visit))?;
+/// What is left at the end of a day.
+pub(crate) struct Day<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) processor: &'a Processor,
+    pub(crate) fridges: &'a BTreeMap<FridgeNo, Fridge>,
+    pub(crate) records: &'a BTreeMap<SessionId, Visit>,
+}
+
+impl Day<'_> {
+    /// Judges every session, every account and every fridge, and reports what ends there were.
+    pub(crate) fn judge(&self, report: &mut outcome::Report) -> Result<(), Failure> {
+        let sessions = self.store.load_all()?;
+        for (number, fridge) in self.fridges {
+            ensure(fridge.visit.is_none(), || format!("fridge {number} still waits: {:?}", fridge.visit))?;
+        }
+        ensure(self.store.unanswered.is_empty(), || format!("never answered: {:?}", self.store.unanswered))?;
+        for (id, session) in &sessions {
+            self.judge_session(*id, session, report)?;
+        }
+        for id in self.processor.accounts.keys() {
+            ensure(sessions.contains_key(id), || format!("the processor knows {id} and the service does not"))?;
+        }
+        for (id, visit) in self.records {
+            ensure(visit.lost || sessions.contains_key(id), || format!("{id} ended at the fridge and nowhere else"))?;
+        }
+        self.judge_credit()
     }
-    ensure(simulation.store.unanswered.is_empty(), || format!("never answered: {:?}", simulation.store.unanswered))?;
-    for (id, session) in &sessions {
-        let visit = simulation.records.get(id).ok_or_else(|| Failure::new(format!("{id} has no visit")))?;
+
+    fn judge_session(&self, id: SessionId, session: &Session, report: &mut outcome::Report) -> Result<(), Failure> {
+        let visit = self.records.get(&id).ok_or_else(|| Failure::new(format!("{id} has no visit")))?;
         let case = Case {
-            id: *id,
+            id,
             session,
             visit,
-            events: simulation.store.events.iter().filter(|event| session_of(event) == Some(*id)).collect(),
-            account: simulation.processor.accounts.get(id).cloned().unwrap_or_default(),
+            events: self.store.events.iter().filter(|event| session_of(event) == Some(id)).collect(),
+            account: self.processor.accounts.get(&id).cloned().unwrap_or_default(),
         };
         let seen =
             case.judge().map_err(|failure| Failure::new(format!("{id}: {failure}\n{visit:#?}\n{session:#?}")))?;
-        ensure(simulation.processor.asked(*id, Verb::Authorize) <= 1, || format!("{id} is authorized under two keys"))?;
-        ensure(simulation.processor.asked(*id, Verb::Capture) <= 1, || format!("{id} is captured under two keys"))?;
-        simulation.report.saw(&seen);
+        for verb in [Verb::Authorize, Verb::Capture] {
+            ensure(self.processor.asked(id, verb) <= 1, || format!("{id}: {verb:?} under two keys"))?;
+        }
+        report.saw(&seen);
         for event in &case.events {
             match event {
-                EventBody::TheftConfirmed(_) => simulation.report.saw("theft"),
-                EventBody::PaymentFailed(_) if case.account.captures == 0 => simulation.report.saw("capture failed"),
+                EventBody::TheftConfirmed(_) => report.saw("theft"),
+                EventBody::PaymentFailed(_) if case.account.captures == 0 => report.saw("capture failed"),
                 _ => {}
             }
         }
+        Ok(())
     }
-    for id in simulation.processor.accounts.keys() {
-        ensure(sessions.contains_key(id), || format!("the processor knows {id} and the service does not"))?;
-    }
-    for (id, visit) in &simulation.records {
-        ensure(visit.lost || sessions.contains_key(id), || format!("{id} ended at the fridge and nowhere else"))?;
-    }
-    judge_credit(simulation)
-}
 
-/// No customer spends more credit than he has, in however many sessions at once.
-fn judge_credit(simulation: &Simulation) -> Result<(), Failure> {
-    for visitor in VISITORS {
-        if let Visitor::Subscriber(number) = visitor {
-            let used = simulation.store.credit_used_minor(&customer_id(number)?);
-            ensure(used <= credit_minor(number), || format!("customer {number} spent {used} of his credit"))?;
+    /// No customer spends more credit than he has, in however many sessions at once.
+    fn judge_credit(&self) -> Result<(), Failure> {
+        for visitor in VISITORS {
+            if let Visitor::Subscriber(number) = visitor {
+                let used = self.store.credit_used_minor(&customer_id(number)?);
+                ensure(used <= credit_minor(number), || format!("customer {number} spent {used} of his credit"))?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Failure> {

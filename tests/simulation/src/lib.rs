@@ -31,10 +31,12 @@
 mod chance;
 mod fridge;
 mod judge;
+mod outcome;
 mod processor;
 mod run;
 mod service;
 mod store;
 mod world;
 
-pub use run::{Failure, Plan, Report, run};
+pub use outcome::{Failure, Plan, Report};
+pub use run::run;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pci_contract::{ReasonCode, SessionId};
 use pci_session::Input;
 
-use crate::{chance::Chance, run::Failure, world::usd};
+use crate::{chance::Chance, outcome::Failure, world::usd};
 
 /// What is asked of a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

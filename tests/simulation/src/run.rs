@@ -1,9 +1,6 @@
 //! The clock, the queue of what is going to happen, and what happening does to whom.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use pci_contract::SessionId;
 use pci_session::{Display, Input, Session};
@@ -11,7 +8,8 @@ use pci_session::{Display, Input, Session};
 use crate::{
     chance::Chance,
     fridge::{Answer, Door, Fridge, Packet, Told, Visit},
-    judge,
+    judge::Day,
+    outcome::{Failure, Plan, Report},
     processor::{Processor, Question},
     store::Store,
     world::{FRIDGES, FridgeNo, VISITORS, Visitor, session_id},
@@ -24,76 +22,19 @@ const TRACE_LINES: usize = 80;
 /// The last customer of each fridge comes after this time, when nothing fails any more.
 const CHAOS_MS: i64 = 900_000;
 
-/// What to simulate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// Decides everything.
-    pub seed: u64,
-    /// Whether streams, messages, answers, fridges and the service fail by chance.
-    pub chaos: bool,
-    /// The service dies at this of its crash points, counted from 1.
-    pub crash_at: Option<u64>,
-    /// Customers of each fridge; one more comes at the end.
-    pub visits: u32,
-}
-
-/// What a run saw; so that a test can tell that it saw anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// How often each of these came to pass: outcomes, reasons, events, crashes.
-    pub seen: BTreeMap<String, u64>,
-    /// How many points the service could have died at.
-    pub crash_points: u64,
-}
-
-impl Report {
-    pub(crate) fn saw(&mut self, what: &str) {
-        *self.seen.entry(what.to_owned()).or_default() += 1;
-    }
-}
-
-/// A rule was broken.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    what: String,
-    plan: Option<Plan>,
-    trace: Vec<String>,
-}
-
-impl Failure {
-    pub(crate) const fn new(what: String) -> Self {
-        Self { what, plan: None, trace: Vec::new() }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.trace {
-            writeln!(f, "{line}")?;
-        }
-        write!(f, "{}", self.what)?;
-        match &self.plan {
-            Some(plan) => write!(f, "\nseed {}: {plan:?}", plan.seed),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
-
 /// Simulates, and judges at the end.
 ///
 /// # Errors
 /// [`Failure`] says which rule was broken, with the seed and the last happenings before it.
 pub fn run(plan: Plan) -> Result<Report, Failure> {
     let mut simulation = Simulation::new(plan);
-    let outcome = simulation.play().and_then(|()| judge::judge(&mut simulation));
+    let outcome = simulation.play().and_then(|()| simulation.judge());
     match outcome {
         Ok(()) => {
             simulation.report.crash_points = simulation.crash_points;
             Ok(simulation.report)
         }
-        Err(Failure { what, .. }) => Err(Failure { what, plan: Some(plan), trace: simulation.trace.into() }),
+        Err(failure) => Err(failure.in_run(plan, simulation.trace.into())),
     }
 }
 
@@ -209,6 +150,11 @@ impl Simulation {
             self.happen(happening)?;
         }
         Ok(())
+    }
+
+    fn judge(&mut self) -> Result<(), Failure> {
+        let Self { store, processor, fridges, records, report, .. } = self;
+        Day { store, processor, fridges, records }.judge(report)
     }
 
     fn note(&mut self, happening: &Happening) {

@@ -9,13 +9,14 @@ use pci_session::{
 };
 
 use crate::{
-    fridge::{Answer, Packet, Report},
+    fridge::{Answer, Packet},
+    outcome::Failure,
     processor::{Question, Verb},
-    run::{Failure, Happening, Simulation},
+    run::{Happening, Simulation},
     store,
     world::{
-        FRIDGES, FridgeNo, MealNo, Visitor, at, card, credit_minor, customer_id, facts, fridge_facts, fridge_id,
-        meal_id, policy, usd,
+        FRIDGES, FridgeNo, MealNo, Report, Visitor, at, card, credit_minor, customer_id, facts, fridge_facts,
+        fridge_id, meal_id, policy, usd,
     },
 };
 

@@ -7,8 +7,8 @@ use pci_contract::{CustomerId, EventBody, SessionId};
 use pci_session::{Effect, Session};
 
 use crate::{
+    outcome::Failure,
     processor::{Question, Verb},
-    run::Failure,
 };
 
 /// The durable part of the service.

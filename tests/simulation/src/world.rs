@@ -7,7 +7,7 @@ use pci_contract::{
 };
 use pci_session::{FridgeFacts, MealFacts, Policy};
 
-use crate::{fridge::Report, run::Failure};
+use crate::outcome::Failure;
 
 /// A fridge by its number.
 pub(crate) type FridgeNo = u8;
@@ -47,6 +47,16 @@ pub(crate) const VISITORS: [Visitor; 12] = [
     Visitor::Subscriber(6),
     Visitor::Stranger,
 ];
+
+/// What a fridge reports after its Open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    Opened,
+    Taken(MealNo),
+    Returned(MealNo),
+    Closed,
+    StayedShut,
+}
 
 pub(crate) const fn usd(minor: i64) -> Money {
     Money::new(minor, Currency::USD)

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ops::Range};
 use larder_simulation::{Plan, Report, run};
 
 fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var("LARDER_SIMULATION_SEEDS") else { return 0..250 };
+    let Ok(text) = std::env::var("LARDER_SIMULATION_SEEDS") else { return 0..150 };
     let (from, to) = text.split_once("..").expect("from..to");
     from.parse().expect("a seed")..to.parse().expect("a seed")
 }
