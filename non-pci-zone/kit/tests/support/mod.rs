@@ -70,6 +70,31 @@ fn write_private(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
+/// Writes what a service needs to be itself: `tls.crt`, `tls.key` and `roots.pem`.
+pub fn write_files(folder: &Path, pki: &Pki, service: &str) {
+    let (certificate, key) = pki.issue(&format!("service/{service}"));
+    write_private(&folder.join("tls.crt"), &certificate);
+    write_private(&folder.join("tls.key"), &key);
+    write_private(&folder.join("roots.pem"), &pki.root_pem);
+}
+
+/// Waits until the service has told its address, or `ended`, which panics.
+pub async fn ready(file: &Path, ended: impl Future<Output = ()>) -> SocketAddr {
+    let told = async {
+        loop {
+            if let Ok(text) = std::fs::read_to_string(file) {
+                return text.trim().parse().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let bounded = tokio::time::timeout(Duration::from_secs(30), told);
+    tokio::select! {
+        address = bounded => address.expect("the service is ready in time"),
+        () = ended => unreachable!("it panics"),
+    }
+}
+
 /// A service that runs, and can be stopped and started again on the same files.
 pub struct Running {
     pub pki: Pki,
@@ -88,10 +113,7 @@ impl Running {
     {
         let folder = tempfile::tempdir().unwrap();
         let pki = Pki::new();
-        let (certificate, key) = pki.issue(&format!("service/{service}"));
-        write_private(&folder.path().join("tls.crt"), &certificate);
-        write_private(&folder.path().join("tls.key"), &key);
-        write_private(&folder.path().join("roots.pem"), &pki.root_pem);
+        write_files(folder.path(), &pki, service);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Self { pki, folder, service, address, ending: CancellationToken::new(), task: None };
         running.begin(settings, serve).await;
@@ -117,19 +139,8 @@ impl Running {
         };
         self.ending = CancellationToken::new();
         let mut task = tokio::spawn(serve(config, self.ending.clone()));
-        let ready = file("ready");
-        let text = tokio::time::timeout(Duration::from_secs(30), async {
-            loop {
-                if let Ok(text) = std::fs::read_to_string(&ready) {
-                    return text;
-                }
-                tokio::select! {
-                    ended = &mut task => panic!("the service ended: {ended:?}"),
-                    () = tokio::time::sleep(Duration::from_millis(5)) => (),
-                }
-            }
-        });
-        self.address = text.await.expect("the service is ready in time").trim().parse().unwrap();
+        let ended = async { panic!("the service ended: {:?}", (&mut task).await) };
+        self.address = ready(&file("ready"), ended).await;
         self.task = Some(task);
     }
 
