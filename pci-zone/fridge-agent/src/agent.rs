@@ -16,21 +16,12 @@ use crate::enroll::{EnrollError, Enrolled, enroll};
 use crate::hardware::Hardware;
 use crate::keys::SealingKeys;
 use crate::service::Service;
-
-/// The reason code by which the service says that a card was sealed to a key it does not have.
-pub(crate) const SEALING_KEY_UNKNOWN: &str = "sealing_key_unknown";
+use crate::shared::Shared;
 
 /// The service's address cannot be one.
 #[derive(Debug, Error)]
 #[error("the service's address is not host:port")]
 pub struct AddressError;
-
-/// What an agent's tasks share.
-pub(crate) struct Shared {
-    pub(crate) config: AgentConfig,
-    pub(crate) service: Service,
-    pub(crate) keys: SealingKeys,
-}
 
 /// Starts agents.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pci_contract::{EnrollmentId, SessionId, Timestamp};
 use uuid::Uuid;
 
-use crate::core::Now;
+use crate::words::Now;
 
 /// Makes the moments of one agent.
 #[derive(Debug, Clone, Copy)]

@@ -16,9 +16,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::core::{Receipt, TouchKind, Unlock};
 use crate::hardware::AlarmKind;
 use crate::simulated::{Controls, Seen};
+use crate::words::{Receipt, TouchKind, Unlock};
 
 /// The most bytes of one line.
 const MAX_LINE_BYTES: usize = 4_096;

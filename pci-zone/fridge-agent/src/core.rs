@@ -14,10 +14,10 @@ mod types;
 use pci_contract::{ReasonCode, ScannedCode, SessionId, TamperKind};
 use uuid::Uuid;
 
-pub use types::{
-    AgentInput, Answer, Body, Effect, IdToken, Now, OwnMeal, Price, Receipt, ReceiptLine, Record, ShownBy, TamperNote,
-    TouchKind, Unlock,
+pub use crate::words::{
+    Answer, Body, IdToken, Now, OwnMeal, Price, Receipt, ReceiptLine, Record, ShownBy, TamperNote, TouchKind, Unlock,
 };
+pub use types::{AgentInput, Effect};
 
 use crate::config::Limits;
 use crate::hardware::{Command, Display, Siren};

@@ -5,12 +5,12 @@ use pci_contract::{Brand, LastFour, ReasonCode, SealingContext, SessionId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::agent::Shared;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::proto::{EnrollCardRequest, EnrollCardResponse};
 use crate::sealing::seal;
 use crate::service::Failure;
+use crate::shared::{SEALING_KEY_UNKNOWN, Shared};
 
 /// The most tries of one enrolment.
 const MAX_TRIES: u32 = 5;
@@ -85,7 +85,7 @@ async fn judge(response: EnrollCardResponse, shared: &Shared) -> Result<Enrolled
         return Ok(Enrolled { brand, last_four: LastFour::parse(&response.last_four).ok() });
     }
     let reason = ReasonCode::parse(&response.result).map_err(|_| EnrollError::Fault)?;
-    if reason.as_str() == crate::agent::SEALING_KEY_UNKNOWN {
+    if reason.as_str() == SEALING_KEY_UNKNOWN {
         shared.keys.drop_key().await;
     }
     Err(EnrollError::Refused(reason))

@@ -10,7 +10,8 @@ use pci_contract::{Money, ReasonCode, ScannedCode, SessionId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::core::{Receipt, TouchKind, Unlock};
+pub use crate::words::AlarmKind;
+use crate::words::{Receipt, TouchKind, Unlock};
 
 /// The hardware did not do what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -70,15 +71,6 @@ pub enum Siren {
     DoorOpenTooLong,
     /// The door was opened by force.
     Forced,
-}
-
-/// Why an alarm is given for a meal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlarmKind {
-    /// It belongs to someone else.
-    NotYours,
-    /// It is expired or was too warm.
-    NotSellable,
 }
 
 /// A note for the technician, shown in a corner of the display and logged.

@@ -15,10 +15,10 @@ use pci_contract::SessionId;
 use prost::Message;
 use thiserror::Error;
 
-use crate::core::{Record, TamperNote};
 use crate::disk::Disk;
 use crate::proto::{FridgeMessage, TamperReport};
 use crate::wire;
+use crate::words::{Record, TamperNote};
 
 const MAGIC: [u8; 4] = *b"LJ1\n";
 const HEAD_BYTES: usize = 12;

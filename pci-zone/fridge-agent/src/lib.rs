@@ -24,9 +24,11 @@ mod link;
 pub mod proto;
 mod sealing;
 mod service;
+mod shared;
 pub mod simulated;
 mod tamper;
 mod wire;
+mod words;
 
 pub use agent::{Agent, AgentHandle};
 pub use config::{AgentConfig, ConfigError, Limits};

@@ -16,10 +16,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::Limits;
-use crate::core::Answer;
 use crate::proto::{FridgeMessage, ServiceMessage, fridge_message};
 use crate::service::{Failure, Service};
 use crate::wire::{Heard, heard};
+use crate::words::Answer;
 
 /// The most messages between us and the network.
 const ON_THE_WAY: usize = 16;

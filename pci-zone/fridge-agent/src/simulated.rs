@@ -11,8 +11,8 @@ use pci_contract::{Money, ReasonCode, ScannedCode, SessionId};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use zeroize::Zeroizing;
 
-use crate::core::{Receipt, TouchKind, Unlock};
 use crate::hardware::{AlarmKind, Command, Display, Hardware, HardwareEvent, HardwareFault, Siren, TechnicianNote};
+use crate::words::{Receipt, TouchKind, Unlock};
 
 /// The most events and sights that wait.
 const WAITING: usize = 1_024;

@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::core::TamperNote;
 use crate::disk::Disk;
 use crate::proto::TamperReport;
 use crate::service::{Failure, Service};
+use crate::words::TamperNote;
 use crate::{journal, wire};
 
 /// Where the driver hands its reports in.

@@ -5,11 +5,11 @@ use pci_contract::{Currency, Money, ReasonCode, ScannedCode, SealedCard, Session
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::core::{
-    Answer, Body, IdToken, OwnMeal, Price, Receipt, ReceiptLine, Record, ShownBy, TamperNote, TouchKind, Unlock,
-};
-use crate::hardware::AlarmKind;
 use crate::proto::{self, fridge_message, open, service_message, tamper_report, touch};
+use crate::words::{
+    AlarmKind, Answer, Body, IdToken, OwnMeal, Price, Receipt, ReceiptLine, Record, ShownBy, TamperNote, TouchKind,
+    Unlock,
+};
 
 /// A message that no party that keeps the protocol sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

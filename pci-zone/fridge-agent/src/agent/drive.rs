@@ -12,13 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::{SEALING_KEY_UNKNOWN, Shared};
 use crate::clock::{self, Clock};
 use crate::core::{AgentInput, AgentState, Answer, Effect, IdToken, Record};
 use crate::hardware::{Command, Hardware, HardwareEvent, TechnicianNote};
 use crate::journal::{self, Recovered, SessionJournal};
 use crate::link::{self, LinkEvent, LinkEventKind, Outbox};
 use crate::service::Failure;
+use crate::shared::{SEALING_KEY_UNKNOWN, Shared};
 use crate::tamper::Reports;
 use crate::{seal, tamper, wire};
 
