@@ -233,3 +233,66 @@ impl Seen {
 fn lock(body: &Mutex<Body>) -> MutexGuard<'_, Body> {
     body.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_locked_door_opens_by_force_only_and_a_shut_one_does_not_shut() {
+        let (mut hardware, controls) = SimulatedFridge::new();
+        assert!(controls.is_locked());
+        assert!(!controls.open_door().await && !controls.close_door().await);
+        hardware.act(Command::Unlock).await.expect("obeys");
+        assert!(controls.open_door().await);
+        assert!(!controls.open_door().await, "it is open");
+        hardware.act(Command::Lock).await.expect("obeys");
+        assert!(hardware.door_is_open().await);
+        assert!(controls.close_door().await);
+        assert!(!controls.open_door().await, "the lock holds");
+        controls.force_door().await;
+        for expected in ["DoorOpened", "DoorClosed", "DoorForced"] {
+            assert_eq!(hardware.next_event().await.map(|event| format!("{event:?}")).as_deref(), Some(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_restart_leaves_the_door_as_it_was_and_loses_what_was_not_taken() {
+        let (mut hardware, controls) = SimulatedFridge::new();
+        hardware.act(Command::Unlock).await.expect("obeys");
+        controls.open_door().await;
+        controls.touch(TouchKind::Taken, "lost").await;
+        let mut rebooted = controls.reboot();
+        assert!(rebooted.door_is_open().await);
+        controls.close_door().await;
+        assert!(matches!(rebooted.next_event().await, Some(HardwareEvent::DoorClosed)));
+        drop(rebooted);
+        controls.touch(TouchKind::Taken, "nobody is there").await;
+    }
+
+    #[tokio::test]
+    async fn what_is_shown_is_seen_in_order_and_what_nobody_watches_is_dropped() {
+        let (mut hardware, controls) = SimulatedFridge::new();
+        hardware.act(Command::Show(Display::Ready)).await.expect("obeys");
+        for number in 0..WAITING + 5 {
+            let barcode = ScannedCode::read(&format!("(01)09500000000198(21){number}"));
+            hardware.act(Command::Show(Display::AlarmCleared { barcode })).await.expect("obeys");
+        }
+        for number in 0..WAITING {
+            let barcode = ScannedCode::read(&format!("(01)09500000000198(21){number}"));
+            assert_eq!(controls.next_seen().await, Some(Seen::AlarmCleared { barcode }));
+        }
+        hardware.act(Command::Show(Display::DoorOpenTooLong)).await.expect("obeys");
+        assert_eq!(controls.next_seen().await, Some(Seen::SoundDoor));
+    }
+
+    #[tokio::test]
+    async fn the_siren_sounds_until_it_is_silenced() {
+        let (mut hardware, controls) = SimulatedFridge::new();
+        assert_eq!(controls.siren(), None);
+        hardware.act(Command::Sound(Siren::Meal)).await.expect("obeys");
+        assert_eq!(controls.siren(), Some(Siren::Meal));
+        hardware.act(Command::Silence).await.expect("obeys");
+        assert_eq!(controls.siren(), None);
+    }
+}

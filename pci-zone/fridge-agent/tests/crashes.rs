@@ -156,6 +156,110 @@ fn heard_whole_of(world: &World, session: &SessionId) {
     assert_eq!(world.fake.with(|state| state.bodies(session)), WHOLE);
 }
 
+/// A disk that halts at its n-th writing, before or after it, until the test lets go: the moment of a power cut.
+struct Halting {
+    folder: Folder,
+    left: AtomicUsize,
+    after: bool,
+    halted: tokio::sync::mpsc::UnboundedSender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Disk for Halting {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.folder.names()
+    }
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.folder.read(name)
+    }
+    fn append(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) != 1 {
+            return self.folder.append(name, at, bytes);
+        }
+        if self.after {
+            self.folder.append(name, at, bytes)?;
+        }
+        let _ = self.halted.send(());
+        let _ = self.go_on.lock().unwrap().recv();
+        Err(ErrorKind::Other.into())
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder.remove(name)
+    }
+    fn put_aside(&self, name: &str, as_name: &str) -> io::Result<()> {
+        self.folder.put_aside(name, as_name)
+    }
+}
+
+/// Buys two meals with the power cut around the n-th writing, and goes on after a restart as far as the customer can;
+/// what the service then heard.
+async fn cut_at_writing(number: usize, after: bool) -> Vec<&'static str> {
+    let folder = tempfile::tempdir().unwrap();
+    let (halted, mut halts) = tokio::sync::mpsc::unbounded_channel();
+    let (let_go, go_on) = std::sync::mpsc::channel();
+    let disk = Halting {
+        folder: Folder::open(folder.path()).unwrap(),
+        left: AtomicUsize::new(number),
+        after,
+        halted,
+        go_on: std::sync::Mutex::new(go_on),
+    };
+    let mut world = World::on(Arc::new(disk), folder, Limits::default()).await;
+    let mut session = None;
+    for at in 0..number - 1 {
+        step(&world, &mut session, at).await;
+    }
+    match number {
+        1 => session = Some(world.swipe().await),
+        2 => assert!(world.controls.open_door().await),
+        3 | 4 => world.controls.touch(TouchKind::Taken, MEAL).await,
+        _ => assert!(world.controls.close_door().await),
+    }
+    halts.recv().await.unwrap();
+    let session = session.unwrap();
+    let heard = world.fake.with(|state| state.bodies(&session).len());
+    assert_eq!(heard, number - 1, "nothing is said before it is written");
+    world.kill();
+    let_go.send(()).unwrap();
+    let streams = world.fake.with(|state| state.streams);
+    world.disk = Arc::new(Folder::open(world.folder.path()).unwrap());
+    world.start();
+    if number == 1 && !after {
+        // Nothing was written, nothing was said: the fridge is as new.
+        assert_eq!(buy(&world).await.1, "charged");
+        return world.fake.with(|state| state.bodies(&session));
+    }
+    // Its new stream shows that the agent is there again and has looked at its door.
+    world.fake.until(|state| state.streams > streams).await;
+    // The customer of the first writing was never let in.
+    let first_step = if number == 1 { 5 } else { number };
+    for at in first_step..5 {
+        match at {
+            2 | 3 => world.controls.touch(TouchKind::Taken, MEAL).await,
+            _ => assert!(world.controls.close_door().await),
+        }
+    }
+    world.see_receipt(session).await;
+    assert!(world.files().is_empty());
+    world.fake.with(|state| state.bodies(&session))
+}
+
+#[tokio::test]
+async fn the_power_may_go_before_or_after_any_writing() {
+    // A touch that was not written when the power went is the one thing that a fridge cannot know.
+    let one_touch = ["open", "opened", "touch", "closed"];
+    assert_eq!(cut_at_writing(1, false).await, <[&str; 0]>::default());
+    assert_eq!(cut_at_writing(1, true).await, ["open", "stayed_shut"]);
+    assert_eq!(cut_at_writing(2, false).await, WHOLE);
+    assert_eq!(cut_at_writing(2, true).await, WHOLE);
+    assert_eq!(cut_at_writing(3, false).await, one_touch);
+    assert_eq!(cut_at_writing(3, true).await, WHOLE);
+    assert_eq!(cut_at_writing(4, false).await, one_touch);
+    assert_eq!(cut_at_writing(4, true).await, WHOLE);
+    assert_eq!(cut_at_writing(5, false).await, WHOLE);
+    assert_eq!(cut_at_writing(5, true).await, WHOLE);
+}
+
 #[tokio::test]
 async fn a_door_that_shut_while_the_agent_was_away_is_told_after_its_restart() {
     let mut world = World::new().await;

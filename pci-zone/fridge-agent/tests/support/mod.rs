@@ -58,6 +58,14 @@ pub enum Break {
     Lose(usize),
     /// Answers everything twice.
     Twice,
+    /// Answers for a session that is not the stream's.
+    WrongSession,
+    /// Refuses with what is no reason code.
+    Malformed,
+    /// Asks for the first message again, whatever comes.
+    AskForEver,
+    /// Ends in good order after the n-th message, without a last word.
+    EndAfter(usize),
     /// Does not take the stream at all.
     Status(tonic::Code),
 }
@@ -330,16 +338,31 @@ async fn converse(
         };
         let is_final = matches!(body, Some(service_message::Body::Receipt(_) | service_message::Body::Refused(_)));
         let acknowledged = fake.acknowledged(&message.session_id);
-        let answer = proto::ServiceMessage { session_id: message.session_id, acknowledged, body };
+        let mut answer = proto::ServiceMessage { session_id: message.session_id, acknowledged, body };
+        spoil(broken, &mut answer);
         for _ in 0..if broken == Break::Twice { 2 } else { 1 } {
             let _ = answers.send(Ok(answer.clone())).await;
         }
-        if is_final {
+        if is_final || broken == Break::EndAfter(count) {
             return;
         }
         if broken == Break::Answered(count) {
             return cut().await;
         }
+    }
+}
+
+/// Makes an answer one that no service may give.
+fn spoil(broken: Break, answer: &mut proto::ServiceMessage) {
+    match broken {
+        Break::WrongSession => answer.session_id = "00000000-0000-4000-8000-000000000000".to_owned(),
+        Break::Malformed => {
+            answer.body = Some(service_message::Body::Refused(proto::Refused { reason: "No way!".to_owned() }));
+        }
+        Break::AskForEver => {
+            answer.body = Some(service_message::Body::ResendFrom(proto::ResendFrom { sequence: 1 }));
+        }
+        _ => {}
     }
 }
 
@@ -413,8 +436,13 @@ impl World {
     }
 
     pub fn config(&self) -> AgentConfig {
+        self.config_for(SERVICE)
+    }
+
+    /// A configuration for an agent that expects this service.
+    pub fn config_for(&self, service: &str) -> AgentConfig {
         let fridge = self.pki.identity(&format!("spiffe://larder.internal/fridge/{FRIDGE}"));
-        let expected = SpiffeId::parse(SERVICE).unwrap();
+        let expected = SpiffeId::parse(service).unwrap();
         AgentConfig {
             fridge: FridgeId::parse(FRIDGE).unwrap(),
             service: self.address.to_string(),
