@@ -29,7 +29,7 @@ use crate::rpc::Rpc;
 use crate::rpc::proto::purchase_session_server::PurchaseSessionServer;
 
 /// How often an idle HTTP/2 connection is asked whether it lives, and how long it may take to answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// What every connection shares.
 #[derive(Clone)]
