@@ -6,4 +6,5 @@ mod api;
 mod record;
 
 pub(crate) use api::{batch_create, create, delete, list, patch, read};
-pub use record::{Fridge, LifeCycle, Location};
+pub use record::{Fridge, LifeCycle, Location, NewFridge};
+pub(crate) use record::{Known, find};
