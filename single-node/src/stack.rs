@@ -220,7 +220,8 @@ async fn start_services(
     for (name, _) in OPS {
         let listen = addresses.get(name).cloned().unwrap_or_default();
         config::write_ops(layout, issuer, name, &listen)?;
-        services.push(service(layout, name, &format!("ops-{name}"), Vec::new())?);
+        let arguments = vec!["--config".to_owned(), layout.config(name).display().to_string()];
+        services.push(service(layout, name, &format!("ops-{name}"), arguments, Vec::new())?);
     }
     addresses.insert(PURCHASE.to_owned(), format!("127.0.0.1:{purchase}"));
     let asked = config::Purchase {
@@ -232,7 +233,8 @@ async fn start_services(
     };
     config::write_purchase(layout, issuer, &asked)?;
     let environment = vec![("SOFTHSM2_CONF".to_owned(), pci.conf.clone())];
-    services.push(service(layout, PURCHASE, PURCHASE, environment)?);
+    let arguments = vec![layout.config(PURCHASE).display().to_string()];
+    services.push(service(layout, PURCHASE, PURCHASE, arguments, environment)?);
     for service in &services {
         children.start(service.clone())?;
     }
@@ -244,7 +246,7 @@ fn service(layout: &Layout, name: &str, binary: &str, environment: Vec<(String, 
     Ok(Service {
         name: name.to_owned(),
         binary: layout::binary(binary)?,
-        arguments: vec![layout.config(name).display().to_string()],
+        arguments,
         environment,
         log: layout.log(name),
         ready: layout.ready(name),
