@@ -5,10 +5,10 @@
 //! with escapes is refused for that), and the one copy that goes on wipes itself, too. One controller at a time: two
 //! people cannot stand in one fridge's door.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use pci_contract::{Money, SessionId};
+use rustix::fs::Mode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,9 +45,11 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
         Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    // The mode must be right from the first moment: changed afterwards, it leaves a gap for someone else to connect in.
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
 }
 
 /// Serves one controller after the other, for ever.

