@@ -242,7 +242,13 @@ async fn start_services(
     Ok(addresses)
 }
 
-fn service(layout: &Layout, name: &str, binary: &str, environment: Vec<(String, PathBuf)>) -> Result<Service, Fault> {
+fn service(
+    layout: &Layout,
+    name: &str,
+    binary: &str,
+    arguments: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
+) -> Result<Service, Fault> {
     Ok(Service {
         name: name.to_owned(),
         binary: layout::binary(binary)?,
