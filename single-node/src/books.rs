@@ -20,6 +20,15 @@ pub struct Standing {
     pub open_holds: u64,
 }
 
+/// What the PCI zone has pulled of each feed.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// Rows.
+    pub rows: BTreeMap<String, u64>,
+    /// How often the feed was read to its end.
+    pub ends: BTreeMap<String, u64>,
+}
+
 #[derive(Deserialize)]
 struct Stock {
     stock: Vec<StockRow>,
@@ -80,30 +89,33 @@ impl Stack {
         self.control().ledger().await
     }
 
-    /// How many rows of each feed purchase-session has pulled since it started.
+    /// What purchase-session has pulled of the feeds since it started.
     ///
     /// # Errors
     /// [`Fault`] when it does not answer.
-    pub async fn rows_pulled(&self) -> Result<BTreeMap<String, u64>, Fault> {
+    pub async fn pulled(&self) -> Result<Pulled, Fault> {
         let metrics = self.monitor().text("/metrics").await?;
-        Ok(metrics.lines().filter_map(rows_of_feed).collect())
+        let of = |metric| metrics.lines().filter_map(|line| count_by_feed(line, metric)).collect();
+        Ok(Pulled { rows: of("feed_rows"), ends: of("feed_ends") })
     }
 }
 
 /// The feed and count of a line `larder_purchase_feed_rows_total{feed="meals"} 7`.
-fn rows_of_feed(line: &str) -> Option<(String, u64)> {
-    let rest = line.strip_prefix("larder_purchase_feed_rows_total{feed=\"")?;
-    let (feed, rows) = rest.split_once("\"} ")?;
-    Some((feed.to_owned(), rows.parse().ok()?))
+fn count_by_feed(line: &str, metric: &str) -> Option<(String, u64)> {
+    let rest = line.strip_prefix("larder_purchase_")?.strip_prefix(metric)?.strip_prefix("_total{feed=\"")?;
+    let (feed, count) = rest.split_once("\"} ")?;
+    Some((feed.to_owned(), count.parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::rows_of_feed;
+    use super::count_by_feed;
 
     #[test]
     fn a_metric_line_is_read() {
-        assert_eq!(rows_of_feed("larder_purchase_feed_rows_total{feed=\"meals\"} 7"), Some(("meals".to_owned(), 7)));
-        assert_eq!(rows_of_feed("larder_purchase_alarms_total 7"), None);
+        let line = "larder_purchase_feed_rows_total{feed=\"meals\"} 7";
+        assert_eq!(count_by_feed(line, "feed_rows"), Some(("meals".to_owned(), 7)));
+        assert_eq!(count_by_feed(line, "feed_ends"), None);
+        assert_eq!(count_by_feed("larder_purchase_alarms_total 7", "feed_rows"), None);
     }
 }

@@ -20,6 +20,11 @@ const FEEDS: [(&str, &[&str]); 4] = [
     ("customers", &["customers", "cards"]),
 ];
 
+/// Every feed that the PCI zone pulls.
+pub fn feeds() -> impl Iterator<Item = &'static str> {
+    FEEDS.iter().flat_map(|(_, feeds)| feeds.iter().copied())
+}
+
 fn text(value: impl std::fmt::Display) -> Value {
     Value::String(value.to_string())
 }

@@ -1,21 +1,26 @@
 //! Brings a world into the services: fridges, prices, meals and customers through their interfaces, wallet cards through
 //! the sealed path of a reader, and waits until the PCI zone has pulled what it must know.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fridge_agent::{Agent, SimulatedFridge};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::issuer::Party;
 use crate::stack::Stack;
 use crate::world::{Customer, Fridge, Meal, MealType, World};
-use crate::{Fault, agents};
+use crate::{Fault, agents, config};
 
 /// Rows of one post.
 const BATCH: usize = 1_000;
-/// How long the PCI zone may take to pull the rows.
+/// How long the PCI zone may take to pull the next rows.
 const PULLED_WITHIN: Duration = Duration::from_secs(60);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Cards enrolled at once.
 const ENROLLING: usize = 16;
 
@@ -39,17 +44,15 @@ pub async fn load_once(stack: &Stack, world: &World, told: &(dyn Fn(&str) + Sync
 pub async fn load(stack: &Stack, world: &World, told: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
     told("the world: fridges, prices, meals, customers");
     let currency = world.policy.currency.as_str();
-    let policy = json!({ "blocked_after_thefts": world.policy.blocked_after_thefts, "currency": currency });
-    stack.ops("admin")?.put("/policy", &policy).await?;
+    let policies = policy(stack, world).await?;
     for fridge in &world.fridges {
         stack.issuer().issue(&Party::Fridge(fridge.fridge.clone()))?;
     }
     batches(stack, "admin", "fridges", &world.fridges, |row| fridge(row, currency)).await?;
     batches(stack, "inventory", "meal-types", &world.meal_types, |row| meal_type(row, currency)).await?;
     batches(stack, "customers", "customers", &world.customers, |row| customer(row, currency)).await?;
-    let subscription = |owner: &str| world.customers.iter().find(|c| c.customer == owner)?.subscription.clone();
-    let subscriptions: std::collections::BTreeMap<String, Option<String>> =
-        world.customers.iter().map(|c| (c.customer.clone(), subscription(&c.customer))).collect();
+    let subscriptions: HashMap<&str, Option<&str>> =
+        world.customers.iter().map(|c| (c.customer.as_str(), c.subscription.as_deref())).collect();
     batches(stack, "inventory", "meals", &world.meals, |row| meal(row, &subscriptions)).await?;
     if !world.processor.declines.is_empty() {
         let declines = zeroize::Zeroizing::new(
@@ -57,7 +60,15 @@ pub async fn load(stack: &Stack, world: &World, told: &(dyn Fn(&str) + Sync)) ->
         );
         stack.control().post("/control/declines", declines.to_vec()).await?;
     }
-    pulled(stack, world).await?;
+    let rows = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let wanted = [
+        ("policy", policies),
+        ("fridges", rows(world.fridges.len())),
+        ("meal-types", rows(world.meal_types.len())),
+        ("meals", rows(world.meals.len())),
+        ("customers", rows(world.customers.len())),
+    ];
+    pulled(stack, &wanted).await?;
     told("wallet cards, sealed at a reader");
     enroll(stack, world).await
 }
@@ -91,8 +102,8 @@ fn meal_type(row: &MealType, currency: &str) -> Value {
     json!({ "gtin": row.gtin, "name": row.name, "price": { "minor": row.price_minor, "currency": currency } })
 }
 
-fn meal(row: &Meal, subscriptions: &std::collections::BTreeMap<String, Option<String>>) -> Value {
-    let subscription = row.owner.as_ref().and_then(|owner| subscriptions.get(owner)).cloned().flatten();
+fn meal(row: &Meal, subscriptions: &HashMap<&str, Option<&str>>) -> Value {
+    let subscription = row.owner.as_deref().and_then(|owner| subscriptions.get(owner).copied().flatten());
     json!({
         "barcode": row.barcode,
         "fridge": row.fridge,
@@ -116,26 +127,37 @@ fn customer(row: &Customer, currency: &str) -> Value {
     })
 }
 
-/// Waits until purchase-session has pulled the world.
-async fn pulled(stack: &Stack, world: &World) -> Result<(), Fault> {
-    let wanted = [
-        ("policy", 1),
-        ("fridges", world.fridges.len()),
-        ("meal-types", world.meal_types.len()),
-        ("meals", world.meals.len()),
-        ("customers", world.customers.len()),
-    ];
-    let until = Instant::now() + PULLED_WITHIN;
+/// Sets the policy; how many rows of its feed the PCI zone has pulled once it knows this one.
+async fn policy(stack: &Stack, world: &World) -> Result<u64, Fault> {
+    let policy =
+        json!({ "blocked_after_thefts": world.policy.blocked_after_thefts, "currency": world.policy.currency });
+    // There is a policy from the first start on; it must have come in before it can be told from the next.
+    pulled(stack, &[("policy", 1)]).await?;
+    let known = stack.pulled().await?.rows.get("policy").copied().unwrap_or(0);
+    let admin = stack.ops("admin")?;
+    let before: Value = admin.get("/policy").await?;
+    let differs = ["blocked_after_thefts", "currency"].iter().any(|key| before.get(key) != policy.get(key));
+    admin.put("/policy", &policy).await?;
+    Ok(known + u64::from(differs))
+}
+
+/// Waits until purchase-session has pulled so many rows of these feeds, and has read every feed to its end.
+async fn pulled(stack: &Stack, wanted: &[(&str, u64)]) -> Result<(), Fault> {
+    let (mut so_far, mut until) = (0, Instant::now() + PULLED_WITHIN);
     loop {
-        let rows = stack.rows_pulled().await?;
-        let has = |feed: &str| rows.get(feed).and_then(|rows| usize::try_from(*rows).ok()).unwrap_or(0);
-        let Some((behind, _)) = wanted.iter().find(|(feed, count)| has(feed) < *count) else { return Ok(()) };
-        if Instant::now() >= until {
-            return Err(Fault::new(format!(
-                "the PCI zone has not pulled the {behind}; see the log of purchase-session"
-            )));
+        let pulled = stack.pulled().await?;
+        let rows = pulled.rows.values().sum::<u64>();
+        if rows != so_far {
+            (so_far, until) = (rows, Instant::now() + PULLED_WITHIN);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let count = |counts: &BTreeMap<String, u64>, feed: &str| counts.get(feed).copied().unwrap_or(0);
+        let behind = wanted.iter().find(|(feed, rows)| count(&pulled.rows, feed) < *rows).map(|(feed, _)| *feed);
+        let unread = config::feeds().find(|feed| count(&pulled.ends, feed) == 0);
+        let Some(feed) = behind.or(unread) else { return Ok(()) };
+        if Instant::now() >= until {
+            return Err(Fault::new(format!("the PCI zone has not pulled the {feed}; see the log of purchase-session")));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -144,24 +166,27 @@ async fn enroll(stack: &Stack, world: &World) -> Result<(), Fault> {
     let Some(first) = world.fridges.first() else { return Ok(()) };
     let (hardware, _controls) = SimulatedFridge::new();
     let agent = Agent::start(agents::config(stack, &first.fridge)?, hardware).map_err(Fault::of("an agent"))?;
-    for chunk in world.customers.chunks(ENROLLING) {
-        let enrolments = chunk.iter().filter_map(|customer| {
-            let card = customer.wallet_card.as_ref()?;
-            Some(enroll_one(&agent, card.track2(), customer))
-        });
-        for enrolment in enrolments.collect::<Vec<_>>() {
-            enrolment.await?;
+    let agent = Arc::new(agent);
+    let mut running: JoinSet<Result<(), Fault>> = JoinSet::new();
+    for customer in &world.customers {
+        let Some(card) = &customer.wallet_card else { continue };
+        if running.len() >= ENROLLING
+            && let Some(done) = running.join_next().await
+        {
+            done.map_err(Fault::of("an enrolment's task"))??;
         }
+        let (agent, track2) = (Arc::clone(&agent), card.track2());
+        let (id_token, who) = (customer.id_token.clone(), customer.customer.clone());
+        running.spawn(async move {
+            let enrolled = agent.enroll_card(track2, &id_token).await;
+            enrolled.map(|_| ()).map_err(Fault::of(&format!("the wallet card of {who}")))
+        });
     }
-    agent.stop().await;
+    while let Some(done) = running.join_next().await {
+        done.map_err(Fault::of("an enrolment's task"))??;
+    }
+    if let Some(agent) = Arc::into_inner(agent) {
+        agent.stop().await;
+    }
     Ok(())
-}
-
-async fn enroll_one(
-    agent: &fridge_agent::AgentHandle,
-    track2: zeroize::Zeroizing<Vec<u8>>,
-    customer: &Customer,
-) -> Result<(), Fault> {
-    let enrolled = agent.enroll_card(track2, &customer.id_token).await;
-    enrolled.map(|_| ()).map_err(Fault::of(&format!("the wallet card of {}", customer.customer)))
 }

@@ -78,14 +78,20 @@ impl Source {
 
     async fn run<R: ReferenceRow>(self) {
         let mut pause = FIRST_PAUSE;
+        // Until the end was reached once nothing is waited for: an empty feed must be known as empty at once.
+        let mut wait_s = 0;
         loop {
             let pulled = tokio::select! {
                 () = self.stop.cancelled() => return,
-                pulled = self.pull::<R>() => pulled,
+                pulled = self.pull::<R>(wait_s) => pulled,
             };
-            let Err(error) = pulled else {
-                pause = FIRST_PAUSE;
-                continue;
+            let error = match pulled {
+                Ok(more) => {
+                    wait_s = if more { 0 } else { WAIT_S };
+                    pause = FIRST_PAUSE;
+                    continue;
+                }
+                Err(error) => error,
             };
             tracing::warn!(feed = R::FEED, %error, "the last known rows stay in force");
             self.metrics.feed_failures.inc();
@@ -96,9 +102,10 @@ impl Source {
         }
     }
 
-    async fn pull<R: ReferenceRow>(&self) -> Result<(), PullError> {
+    /// Pulls one page; whether there is more of it now.
+    async fn pull<R: ReferenceRow>(&self, wait_s: u32) -> Result<bool, PullError> {
         let after = self.store.feed_revision::<R>().await.map_err(|_| PullError::Store)?;
-        let path = format!("/feed/{}?after={after}&limit={ROWS}&wait_s={WAIT_S}", R::FEED);
+        let path = format!("/feed/{}?after={after}&limit={ROWS}&wait_s={wait_s}", R::FEED);
         let answer = self
             .client
             .send(http::Request::get(path).timeout_ms(TIMEOUT_MS))
@@ -108,12 +115,15 @@ impl Source {
             return Err(PullError::Status(answer.status.as_u16()));
         }
         let page: FeedPage<R> = serde_json::from_slice(&answer.body).map_err(|_| PullError::Page)?;
-        let rows = u64::try_from(page.rows.len()).unwrap_or(0);
+        let (rows, more) = (u64::try_from(page.rows.len()).unwrap_or(0), page.more);
         self.store.apply_feed(page).await.map_err(|error| {
             tracing::error!(feed = R::FEED, %error, "a page could not be applied");
             PullError::Store
         })?;
         self.metrics.feed_rows.get_or_create(&Feed { feed: R::FEED }).inc_by(rows);
-        Ok(())
+        if !more {
+            self.metrics.feed_ends.get_or_create(&Feed { feed: R::FEED }).inc();
+        }
+        Ok(more)
     }
 }

@@ -50,6 +50,8 @@ pub struct Metrics {
     pub feed_failures: Counter,
     /// Rows pulled, by feed.
     pub feed_rows: Family<Feed, Counter>,
+    /// How often a feed was read to its end, by feed. A feed that never was holds the doors shut.
+    pub feed_ends: Family<Feed, Counter>,
     /// Connections now open.
     pub connections: Gauge<i64, AtomicI64>,
     /// Handshakes that failed.
@@ -78,6 +80,7 @@ impl Default for Metrics {
             relay_failures: Counter::default(),
             feed_failures: Counter::default(),
             feed_rows: Family::default(),
+            feed_ends: Family::default(),
             connections: Gauge::default(),
             handshake_failures: Counter::default(),
         };
@@ -100,6 +103,7 @@ impl Metrics {
         r.register("relay_failures", "Posts of events that failed", self.relay_failures.clone());
         r.register("feed_failures", "Pulls of feeds that failed", self.feed_failures.clone());
         r.register("feed_rows", "Rows pulled, by feed", self.feed_rows.clone());
+        r.register("feed_ends", "How often a feed was read to its end, by feed", self.feed_ends.clone());
         r.register("connections", "Connections now open", self.connections.clone());
         r.register("handshake_failures", "Handshakes that failed", self.handshake_failures.clone());
     }
