@@ -6,11 +6,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::Fault;
 use crate::layout::Layout;
 use crate::replay::Plan;
 use crate::stack::Stack;
 use crate::world::World;
+use crate::{Fault, bench};
 
 /// Larder on one machine.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ enum Command {
     Stack(StackArgs),
     /// Plays a day of trade through real fridge agents and reports what came of it
     Replay(ReplayArgs),
+    /// Measures, each figure beside the raw limit of the same machine in the same run
+    Bench(BenchArgs),
+    #[command(hide = true)]
+    BenchPart(BenchPartArgs),
 }
 
 #[derive(Debug, Args)]
@@ -73,6 +77,26 @@ struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
+struct BenchArgs {
+    /// What to measure; all of it when absent
+    name: Option<bench::Name>,
+    /// Write the figures to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Keep all state here instead of in a temporary folder
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// A part of a measurement, started by it.
+#[derive(Debug, Args)]
+struct BenchPartArgs {
+    kind: bench::Kind,
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct FleetArgs {
     /// PostgreSQL instead of SQLite
     #[arg(long, value_name = "URL_PREFIX")]
@@ -103,6 +127,8 @@ impl Cli {
             Command::Demo(args) => args.dir.as_ref(),
             Command::Stack(args) => Some(&args.dir),
             Command::Replay(args) => args.dir.as_ref(),
+            Command::Bench(args) => args.dir.as_ref(),
+            Command::BenchPart(args) => Some(&args.dir),
         }
     }
 
@@ -115,6 +141,8 @@ impl Cli {
             Command::Demo(args) => demo(&args, layout).await,
             Command::Stack(args) => stack(args, layout).await,
             Command::Replay(args) => replay(args, layout).await,
+            Command::Bench(args) => measure(&args, layout).await,
+            Command::BenchPart(args) => bench::be(args.kind, &layout).await,
         }
     }
 }
@@ -197,14 +225,21 @@ async fn replay(args: ReplayArgs, layout: Layout) -> Result<(), Fault> {
     let kill_every = args.kill_every.map(|every| seconds("--kill-every", every)).transpose()?;
     let speed = args.speed.map(|speed| seconds("--speed", speed).map(|_| speed)).transpose()?;
     let world = World::load(&args.day.join("world.json"))?;
-    let stack = Stack::start(layout, &told).await?;
+    let mut end = End::new()?;
+    let stack = tokio::select! {
+        started = Stack::start(layout, &told) => started?,
+        () = end.asked() => return Err(Fault::new("ended before the day was played".to_owned())),
+    };
     let plan = Plan { day: args.day, report: args.report, speed, kill_every };
     let played = async {
         crate::load::load_once(&stack, &world, &told).await?;
         told("the day");
         crate::replay::replay(&stack, &world, &plan).await
     };
-    let result = played.await;
+    let result = tokio::select! {
+        played = played => played,
+        () = end.asked() => Err(Fault::new("ended before the day was over; there is no report".to_owned())),
+    };
     if result.is_err() {
         told(&format!("the logs are in {}", stack.layout().root().join("log").display()));
     }
@@ -212,5 +247,20 @@ async fn replay(args: ReplayArgs, layout: Layout) -> Result<(), Fault> {
     let totals = result?;
     say(&totals.summary());
     say(&format!("report: {}", plan.report.display()));
+    Ok(())
+}
+
+async fn measure(args: &BenchArgs, layout: Layout) -> Result<(), Fault> {
+    let mut end = End::new()?;
+    let table = tokio::select! {
+        measured = bench::bench(layout, args.name, args.json.as_deref()) => measured?,
+        () = end.asked() => return Err(Fault::new("ended before everything was measured; there are no figures".to_owned())),
+    };
+    say(&table);
+    match &args.json {
+        Some(path) => say(&format!("figures: {}", path.display())),
+        None => say("To keep the figures as JSON:  ./run bench --json FILE"),
+    }
+    say("Machines are shared: compare ratios and not figures, and measure again when nothing else runs.");
     Ok(())
 }

@@ -100,6 +100,33 @@ impl Layout {
     }
 }
 
+/// Makes a folder for the state of one run. Whoever [adopts](Temporary::adopt) it removes it.
+///
+/// # Errors
+/// [`Fault`] when it cannot be made.
+pub fn temporary() -> Result<PathBuf, Fault> {
+    let made = tempfile::Builder::new().prefix("larder-").tempdir().map_err(Fault::of("a temporary folder"))?;
+    Ok(made.keep())
+}
+
+/// A folder of state that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Owns the folder at `path`.
+    #[must_use]
+    pub fn adopt(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The product's binary called `name`, beside our own.
 ///
 /// # Errors
