@@ -11,6 +11,7 @@ import hmac
 import http.client
 import importlib
 import json
+import queue
 import ssl
 import sys
 import tempfile
@@ -110,8 +111,6 @@ def buy(pb, rpc, stub, fridge, barcode):
     card = pb.SealedCard(key_id=key.key_id, encapsulated_key=enc, cipher_text=text)
     message = numbered(pb, session)
     unlocked = []
-
-    import queue
 
     outgoing = queue.Queue()
     outgoing.put(message(open=pb.Open(card=card)))
