@@ -140,9 +140,9 @@ def main():
     fridge = sorted(name for name in endpoints["clients"] if name.startswith("FR-"))[0]
     status, page = operator.get("inventory", f"/meals?fridge={fridge}&state=placed&page_size=1000")
     assert status == 200, page
-    meal = next(meal for meal in page["items"] if meal.get("owner") is None)
+    meal = next(meal for meal in page["meals"] if meal.get("owner") is None)
     price = next(
-        row for row in operator.get("inventory", "/meal-types?page_size=1000")[1]["items"] if row["gtin"] == meal["gtin"]
+        row for row in operator.get("inventory", "/meal-types?page_size=1000")[1]["meal_types"] if row["gtin"] == meal["gtin"]
     )["price"]["minor"]
 
     who = endpoints["clients"][fridge]
