@@ -35,6 +35,8 @@ reasons! {
     UNKNOWN_ID_TOKEN = "unknown_id_token";
     /// The card data is not well formed, or was not sealed for this session.
     INVALID_CARD = "invalid_card";
+    /// The card was sealed to a key that the vault does not have: ask for the sealing key again.
+    SEALING_KEY_UNKNOWN = "sealing_key_unknown";
     /// The card has expired.
     EXPIRED_CARD = "expired_card";
     /// The customer is blocked, or has reached the limit of thefts.

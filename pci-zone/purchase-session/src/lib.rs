@@ -13,6 +13,7 @@ pub mod harden;
 pub mod message;
 pub mod metrics;
 pub mod otlp;
+mod prune;
 pub mod relay;
 pub mod rpc;
 pub mod serve;

@@ -2,6 +2,31 @@
 
 use pci_contract::{Gtin, IdTokenDigest, MealId, Money, ReasonCode, ScannedCode, SealedCard, SessionId, Timestamp};
 use pci_session::{AlarmKind, Receipt, TouchKind};
+use thiserror::Error;
+
+/// A field that cannot be what it should be. The text names it and never repeats its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{field}: {what}")]
+pub struct BadField {
+    /// Which field.
+    pub field: &'static str,
+    /// What it should be.
+    pub what: &'static str,
+}
+
+/// Why what came over a fridge's stream is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unread {
+    /// One of its fields is wrong.
+    #[error(transparent)]
+    Field(BadField),
+    /// It has too many bytes.
+    #[error("a message is longer than allowed")]
+    TooLong,
+    /// Its bytes are none of the protocol's, or the stream broke while they came.
+    #[error("a message cannot be read")]
+    Unreadable,
+}
 
 /// One numbered message of a fridge.
 #[derive(Debug)]

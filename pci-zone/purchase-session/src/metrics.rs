@@ -25,6 +25,13 @@ pub struct Feed {
     pub feed: &'static str,
 }
 
+/// The label of something operators should look at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Notice {
+    /// `open_too_long`, `basket_full`, `touch_after_end`, `opened_after_end` or `void_failed`.
+    pub notice: &'static str,
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
@@ -32,6 +39,8 @@ pub struct Metrics {
     pub sessions: Family<Ending, Counter>,
     /// Alarms sounded.
     pub alarms: Counter,
+    /// What operators should look at.
+    pub notices: Family<Notice, Counter>,
     /// Seconds from a fridge's Open to its answer.
     pub open_seconds: Histogram,
     /// Seconds from a fridge's DoorClosed to its receipt.
@@ -71,6 +80,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("larder_purchase"),
             sessions: Family::default(),
             alarms: Counter::default(),
+            notices: Family::default(),
             open_seconds: seconds(),
             close_seconds: seconds(),
             settled: Counter::default(),
@@ -94,6 +104,7 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("sessions", "Sessions by how they ended", self.sessions.clone());
         r.register("alarms", "Alarms sounded", self.alarms.clone());
+        r.register("notices", "What operators should look at", self.notices.clone());
         r.register("open_seconds", "From Open to its answer", self.open_seconds.clone());
         r.register("close_seconds", "From DoorClosed to the receipt", self.close_seconds.clone());
         r.register("settled", "Calls settled at the processor", self.settled.clone());

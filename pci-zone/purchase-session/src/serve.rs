@@ -52,7 +52,12 @@ impl Server {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let graceful = GracefulShutdown::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            // At the most connections this waits for one to end, which may be long after the service is told to.
+            let place = tokio::select! {
+                () = stop.cancelled() => break,
+                place = Arc::clone(&places).acquire_owned() => place,
+            };
+            let Ok(place) = place else { break };
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => accepted,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use pci_contract::{FridgeId, Money, SessionId, Timestamp};
 use pci_processors::AuthorizationRef;
 use pci_session::{Input, Session};
-use pci_store::CommitError;
+use pci_store::{CommitError, Contradiction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ use super::calls::{Authorized, Incremented, Means};
 use super::outgoing::{After, Outgoing};
 use super::steps::Found;
 use crate::clock;
-use crate::message::{Answer, FridgeMessage, ServiceMessage};
+use crate::message::{Answer, FridgeMessage, ServiceMessage, Unread};
 
 /// What a stream of answers ends with when it does not end well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum Closed {
     Superseded,
     /// The fridge broke the protocol.
     Protocol(&'static str),
+    /// What the fridge said is no message.
+    Unread(Unread),
     /// This session belongs to another fridge.
     AnotherFridge,
 }
@@ -48,13 +50,14 @@ impl From<Closed> for Status {
             Closed::Fault => Self::unavailable("cannot go on now; come back with the journal"),
             Closed::Superseded => Self::aborted("another connection speaks for this session"),
             Closed::Protocol(what) => Self::invalid_argument(what),
+            Closed::Unread(why) => Self::invalid_argument(why.to_string()),
             Closed::AnotherFridge => Self::permission_denied("this session belongs to another fridge"),
         }
     }
 }
 
 /// What a fridge sends, parsed.
-pub type Inbound = Pin<Box<dyn Stream<Item = Result<FridgeMessage, Status>> + Send>>;
+pub type Inbound = Pin<Box<dyn Stream<Item = Result<FridgeMessage, Unread>> + Send>>;
 /// Where its answers go.
 pub(super) type AnswerSender = mpsc::Sender<Result<ServiceMessage, Closed>>;
 
@@ -68,7 +71,6 @@ pub(super) enum Turn {
 
 /// A fridge on the line.
 pub(super) struct Attachment {
-    pub(super) fridge: FridgeId,
     pub(super) first: FridgeMessage,
     pub(super) inbound: Inbound,
     pub(super) answers: AnswerSender,
@@ -120,7 +122,7 @@ struct Committing {
 /// What woke the task.
 enum Woken {
     Turn(Turn),
-    Message(Option<Result<FridgeMessage, Status>>),
+    Message(Option<Result<FridgeMessage, Unread>>),
     LineGone,
     Called(Called),
     Committed(Result<(), CommitError>),
@@ -156,7 +158,7 @@ impl Live {
                 return;
             }
             if self.is_idle() {
-                match self.drive.registry.leave(self.id, &mut turns) {
+                match self.drive.registry.leave(self.id, &self.fridge, &mut turns) {
                     None => return,
                     Some(turn) => self.turn(turn).await,
                 }
@@ -165,9 +167,9 @@ impl Live {
             match self.wait(&mut turns).await {
                 Woken::Turn(turn) => self.turn(turn).await,
                 Woken::Message(Some(Ok(message))) => self.message(message).await,
-                Woken::Message(Some(Err(status))) => {
-                    tracing::info!(session = %self.id, code = ?status.code(), "the fridge's stream broke");
-                    self.end_line(None).await;
+                Woken::Message(Some(Err(unread))) => {
+                    tracing::info!(session = %self.id, why = %unread, "the fridge's stream broke");
+                    self.end_line(Some(Closed::Unread(unread))).await;
                 }
                 Woken::Message(None) => self.half_close(),
                 Woken::LineGone => self.end_line(None).await,
@@ -215,14 +217,10 @@ impl Live {
     }
 
     async fn attach(&mut self, attachment: Attachment) {
-        if attachment.fridge != self.fridge {
-            let _ = attachment.answers.try_send(Err(Closed::AnotherFridge));
-            return;
-        }
         self.end_line(Some(Closed::Superseded)).await;
         let since = clock::now();
         self.line = Some(Line { since, inbound: Some(attachment.inbound), answers: attachment.answers });
-        self.drive.registry.set_attached(self.id, true);
+        self.drive.registry.set_attached(self.id, &self.fridge, true);
         self.message(attachment.first).await;
     }
 
@@ -234,14 +232,14 @@ impl Live {
         let waits = !self.calls.is_empty() || self.committing.is_some() || !self.outgoing.is_empty();
         if !waits {
             self.line = None;
-            self.drive.registry.set_attached(self.id, false);
+            self.drive.registry.set_attached(self.id, &self.fridge, false);
         }
     }
 
     /// Hangs up, with `closed` as the last word when there is one.
     pub(super) async fn end_line(&mut self, closed: Option<Closed>) {
         if let Some(line) = self.line.take() {
-            self.drive.registry.set_attached(self.id, false);
+            self.drive.registry.set_attached(self.id, &self.fridge, false);
             if let Some(closed) = closed {
                 let bound = Duration::from_secs(self.drive.limits.slow_reader_s);
                 let _ = tokio::time::timeout(bound, line.answers.send(Err(closed))).await;
@@ -282,6 +280,9 @@ impl Live {
         if let Err(error) = result {
             tracing::error!(session = %self.id, %error, "the session's state could not be written");
             self.drive.forget_fence(&self.fridge);
+            if matches!(error, CommitError::Conflict(Contradiction::FridgeBusy)) {
+                self.learn_open_session().await;
+            }
             return self.fail();
         }
         let progressed = done.safe > self.safe;
@@ -308,10 +309,25 @@ impl Live {
         self.failed = true;
     }
 
-    /// Ends after a failed commit: what is in memory is not true any more.
+    /// The disk knows a session of this fridge that memory does not: note it, so that it is ended when the fridge
+    /// comes back.
+    async fn learn_open_session(&mut self) {
+        match self.drive.store.open_session_of(&self.fridge).await {
+            Ok(Some(open)) => self.drive.registry.is_open(&self.fridge, open.session.id()),
+            Ok(None) => {}
+            Err(error) => tracing::error!(fridge = %self.fridge, %error, "its open session could not be read"),
+        }
+    }
+
+    /// Ends after a failed commit: what is in memory is not true any more. A session of which nothing is on disk has
+    /// never been: it keeps neither the fridge nor credit.
     async fn give_up(&mut self, turns: &mut mpsc::Receiver<Turn>) {
+        if self.session.is_some() && self.safe == 0 {
+            self.drive.registry.release(&self.fridge, self.id);
+            self.drive.reference.release_credit(self.id);
+        }
         self.end_line(Some(Closed::Fault)).await;
-        while let Some(turn) = self.drive.registry.leave(self.id, turns) {
+        while let Some(turn) = self.drive.registry.leave(self.id, &self.fridge, turns) {
             if let Turn::Attach(attachment) = turn {
                 let _ = attachment.answers.try_send(Err(Closed::Fault));
             }
@@ -319,7 +335,7 @@ impl Live {
     }
 }
 
-async fn next(inbound: Option<&mut Inbound>) -> Option<Result<FridgeMessage, Status>> {
+async fn next(inbound: Option<&mut Inbound>) -> Option<Result<FridgeMessage, Unread>> {
     match inbound {
         Some(inbound) => inbound.next().await,
         None => pending().await,

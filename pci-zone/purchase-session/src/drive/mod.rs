@@ -20,6 +20,7 @@ use pci_contract::{
     EventBody, EventId, FridgeId, FridgeTampered, ScannedCode, SealingKey, SessionId, TamperKind, Timestamp,
 };
 use pci_processors::Processor;
+use pci_session::Notice;
 use pci_store::{Batch, CommitError, NewEvent, Reference, Store, StoreError};
 use pci_vault::Vault;
 use thiserror::Error;
@@ -33,7 +34,7 @@ use crate::authorize::{self, Denied, Permit};
 use crate::clock;
 use crate::config::Limits;
 use crate::message::ServiceMessage;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use live::{Attachment, Live, Turn};
 use registry::{Delivered, Registry};
 use settle::Settler;
@@ -146,15 +147,15 @@ impl Drive {
         tokio::spawn(async move {
             let first = match tokio::time::timeout(FIRST_WORD, inbound.next()).await {
                 Ok(Some(Ok(first))) => first,
-                Ok(Some(Err(_))) => {
-                    let _ = answers.send(Err(Closed::Protocol("the first message is not one of the protocol's"))).await;
+                Ok(Some(Err(unread))) => {
+                    let _ = answers.send(Err(Closed::Unread(unread))).await;
                     return;
                 }
                 Ok(None) | Err(_) => return,
             };
             let session = first.session;
             let refusal = answers.clone();
-            let turn = Turn::Attach(Box::new(Attachment { fridge: fridge.clone(), first, inbound, answers }));
+            let turn = Turn::Attach(Box::new(Attachment { first, inbound, answers }));
             if drive.deliver(session, &fridge, turn).is_err() {
                 let _ = refusal.send(Err(Closed::Fault)).await;
             }
@@ -185,7 +186,7 @@ impl Drive {
 
     /// Hands `turn` to the session's task, starting one if none runs.
     fn deliver(self: &Arc<Self>, session: SessionId, fridge: &FridgeId, turn: Turn) -> Result<(), DriveError> {
-        match self.registry.deliver(session, turn) {
+        match self.registry.deliver(session, fridge, turn) {
             Delivered::ToRunning => Ok(()),
             Delivered::Busy => Err(DriveError::Busy),
             Delivered::Start(turns) => {
@@ -193,6 +194,19 @@ impl Drive {
                 Ok(())
             }
         }
+    }
+
+    /// Tells operators what they should look at; by a count, since a log line wakes nobody.
+    fn tell_operators(&self, session: SessionId, fridge: &FridgeId, notice: &Notice) {
+        tracing::warn!(%session, %fridge, ?notice, "for operators");
+        let notice = match notice {
+            Notice::OpenTooLong => "open_too_long",
+            Notice::BasketFull => "basket_full",
+            Notice::TouchAfterEnd { .. } => "touch_after_end",
+            Notice::OpenedAfterEnd => "opened_after_end",
+            Notice::VoidFailed { .. } => "void_failed",
+        };
+        self.metrics.notices.get_or_create(&metrics::Notice { notice }).inc();
     }
 
     /// The fence under which this process writes sessions of `fridge`.

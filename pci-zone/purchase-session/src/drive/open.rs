@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pci_contract::{Currency, CustomerRow, IdTokenDigest, Money, ReasonCode, SealedCard, SealingContext, Token};
+use pci_contract::{
+    CardRef, Currency, CustomerRow, IdTokenDigest, Money, ReasonCode, SealedCard, SealingContext, SessionId, Token,
+};
 use pci_processors::StoredCard;
 use pci_session::{
-    Admitted, CustomerFacts, FridgeAdmitted, FridgeFacts, Known, Policy, Refusal, Session, Shown, Stage, Standing,
-    admit_fridge, admit_shown,
+    Admitted, Bearer, CustomerFacts, FridgeAdmitted, FridgeFacts, Known, Policy, Refusal, Session, Shown, Stage,
+    Standing, admit_fridge, admit_shown,
 };
-use pci_vault::{OpenError, OpenedCard};
+use pci_vault::{OpenError, OpenedCard, SealRefusal};
 use tokio::sync::oneshot;
 
 use super::Drive;
@@ -42,6 +44,7 @@ fn because(reason: ReasonCode) -> Refusal {
 /// The reason code of a card that did not open.
 pub(super) fn card_reason(error: &OpenError) -> ReasonCode {
     match error {
+        OpenError::Refused(SealRefusal::UnknownKey) => ReasonCode::SEALING_KEY_UNKNOWN,
         OpenError::Card(pci_card::CardError::Expired) => ReasonCode::EXPIRED_CARD,
         OpenError::Card(_) | OpenError::Refused(_) => ReasonCode::INVALID_CARD,
         OpenError::Fault(_) => ReasonCode::PAYMENT_UNAVAILABLE,
@@ -79,7 +82,11 @@ impl Live {
                 self.drive.registry.release(&self.fridge, self.id);
                 self.absorb(effects, now).await;
             }
-            Err(NotBegun::Fault) => self.fail(),
+            Err(NotBegun::Fault) => {
+                self.drive.reference.release_credit(self.id);
+                self.drive.registry.release(&self.fridge, self.id);
+                self.fail();
+            }
         }
     }
 
@@ -88,6 +95,12 @@ impl Live {
             tracing::error!(%error, "the fridge's lease could not be taken");
             NotBegun::Fault
         })?;
+        // Who knows too little of meals and people would sell at no price, and accuse owners of theft.
+        let missing = self.drive.reference.missing_feeds();
+        if !missing.is_empty() {
+            tracing::warn!(session = %self.id, ?missing, "not yet known, so the door stays shut");
+            return Err(NotBegun::Fault);
+        }
         let fridge = self.admit_fridge().await?;
         let policy = self.drive.reference.policy().ok_or(NotBegun::Fault)?;
         let policy = Policy { blocked_after_thefts: policy.blocked_after_thefts, currency: policy.currency };
@@ -99,7 +112,7 @@ impl Live {
         let admitted = admit_shown(fridge, shown, &policy).map_err(|refused| NotBegun::Refused(Box::new(refused)))?;
         let means = match means {
             Some(means) => means,
-            None => self.drive.stored_means(&admitted.bearer().card.token).await?,
+            None => self.drive.stored_means(admitted.bearer()).await?,
         };
         Ok((admitted, means))
     }
@@ -119,14 +132,24 @@ impl Live {
         };
         let admitted = admit_fridge(&facts).map_err(|refused| NotBegun::Refused(Box::new(refused)))?;
         if let Claim::Hanging(old) = claim {
-            tracing::warn!(session = %self.id, %old, fridge = %self.fridge, "the fridge lost its old session");
-            let (ended, end) = oneshot::channel();
-            let delivered = self.drive.deliver(old, &self.fridge, Turn::Abandon(ended));
-            if delivered.is_err() || !matches!(tokio::time::timeout(ABANDONED_WITHIN, end).await, Ok(Ok(()))) {
-                return Err(NotBegun::Fault);
-            }
+            self.end_hanging(old).await?;
         }
         Ok(admitted)
+    }
+
+    /// Ends the session that the fridge has lost, and takes its place.
+    async fn end_hanging(&mut self, old: SessionId) -> Result<(), NotBegun> {
+        tracing::warn!(session = %self.id, %old, fridge = %self.fridge, "the fridge lost its old session");
+        let (ended, end) = oneshot::channel();
+        let delivered = self.drive.deliver(old, &self.fridge, Turn::Abandon(ended));
+        if delivered.is_err() || !matches!(tokio::time::timeout(ABANDONED_WITHIN, end).await, Ok(Ok(()))) {
+            return Err(NotBegun::Fault);
+        }
+        match self.drive.registry.claim(&self.fridge, self.id) {
+            Claim::Free => Ok(()),
+            // Another session of the fridge was quicker.
+            Claim::Busy | Claim::Hanging(_) => Err(NotBegun::Refused(Box::new(because(ReasonCode::FRIDGE_BUSY)))),
+        }
     }
 
     async fn by_id_token(&mut self, digest: &IdTokenDigest) -> Result<(Shown, Option<Means>), NotBegun> {
@@ -137,15 +160,9 @@ impl Live {
     }
 
     async fn by_card(&mut self, sealed: SealedCard) -> Result<(Shown, Option<Means>), NotBegun> {
-        let context = SealingContext { fridge: self.fridge.clone(), session: self.id };
-        let opened = self.drive.vault.open(sealed.clone(), context.clone(), clock::now().seconds()).await;
-        let OpenedCard { card, pan, expiry, .. } = match opened {
-            Ok(opened) => opened,
-            Err(OpenError::Card(pci_card::CardError::Expired)) => return Ok((Shown::ExpiredCard, None)),
-            Err(OpenError::Card(_) | OpenError::Refused(_)) => return Ok((Shown::InvalidCard, None)),
-            Err(OpenError::Fault(_)) => {
-                return Err(NotBegun::Refused(Box::new(because(ReasonCode::PAYMENT_UNAVAILABLE))));
-            }
+        let (card, means) = match self.read_card(sealed).await? {
+            Read::Card(card, means) => (card, means),
+            Read::Not(shown) => return Ok((shown, None)),
         };
         let known = self.drive.reference.card(&card.token);
         let zero = self.drive.zero();
@@ -156,18 +173,35 @@ impl Live {
         });
         let customer = known.and_then(|row| row.customer).and_then(|id| self.drive.reference.customer(&id));
         let customer = customer.map(|row| self.customer_facts(row));
-        let stored = self.drive.stored(&card.token).await?;
+        Ok((Shown::Card { card, standing, customer }, Some(means)))
+    }
+
+    /// Opens a sealed card, and finds out how to pay with it.
+    async fn read_card(&mut self, sealed: SealedCard) -> Result<Read, NotBegun> {
+        let context = SealingContext { fridge: self.fridge.clone(), session: self.id };
+        let opened = self.drive.vault.open(sealed.clone(), context.clone(), clock::now().seconds()).await;
+        let OpenedCard { card, earlier_tokens, pan, expiry } = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::Card(pci_card::CardError::Expired)) => return Ok(Read::Not(Shown::ExpiredCard)),
+            Err(OpenError::Card(_) | OpenError::Refused(SealRefusal::NotAPoint | SealRefusal::DoesNotOpen)) => {
+                return Ok(Read::Not(Shown::InvalidCard));
+            }
+            Err(error) => return Err(NotBegun::Refused(Box::new(because(card_reason(&error))))),
+        };
+        let (card, stored) = self.drive.known_as(card, earlier_tokens).await?;
         let vault = Arc::clone(&self.drive.vault);
         let means = match stored {
             Some(stored) => Means::Stored(stored),
             None => Means::Fresh(Box::new(Fresh { pan, expiry, vault, sealed, context })),
         };
-        Ok((Shown::Card { card, standing, customer }, Some(means)))
+        Ok(Read::Card(card, means))
     }
 
-    /// A customer as the machine wants to know him, with his credit set aside for this session alone.
+    /// A customer as the machine wants to know him, with all his credit that no other session reserves set aside for
+    /// this one.
     fn customer_facts(&self, row: CustomerRow) -> CustomerFacts {
-        let credit = self.drive.reference.reserve_credit(self.id, &row.customer, row.credit);
+        let all = Money::new(i64::MAX, row.credit.currency());
+        let credit = self.drive.reference.reserve_credit(self.id, &row.customer, all);
         CustomerFacts {
             standing: Standing { blocked: row.blocked, thefts: row.thefts, unpaid: row.unpaid },
             credit,
@@ -184,6 +218,10 @@ impl Live {
         let Some(session) = &self.session else { return };
         if session.stage() != Stage::Authorizing {
             let effects = session.resume();
+            if effects.is_empty() {
+                // Nothing is to be said again, but the fridge asks whether its journal is safe.
+                return self.answer(None).await;
+            }
             return self.absorb(effects, clock::now()).await;
         }
         let asked = self.means.is_some() || !self.calls.is_empty() || !self.outgoing.is_empty();
@@ -191,17 +229,18 @@ impl Live {
             return;
         }
         // An earlier run asked and never heard. The same key brings the same answer.
-        let (hold, token) = (session.hold(), session.card().map(|card| card.token.clone()));
+        let (hold, bearer) = (session.hold(), session.bearer().cloned());
+        let token = bearer.as_ref().map(|bearer| bearer.card.token.clone());
         let read = match shown {
-            ShownBy::Card(sealed) => self.by_card(sealed).await.map(|(shown, means)| match shown {
-                Shown::Card { card, .. } if Some(&card.token) == token.as_ref() => means,
-                _ => None,
+            ShownBy::Card(sealed) => self.read_card(sealed).await.map(|read| match read {
+                Read::Card(card, means) if Some(&card.token) == token.as_ref() => Some(means),
+                Read::Card(..) | Read::Not(_) => None,
             }),
             ShownBy::IdToken(_) | ShownBy::UnreadableCard => Ok(None),
         };
-        let means = match (read, token) {
+        let means = match (read, bearer) {
             (Ok(Some(means)), _) => Some(means),
-            (Ok(None), Some(token)) => self.drive.stored_means(&token).await.ok(),
+            (Ok(None), Some(bearer)) => self.drive.stored_means(&bearer).await.ok(),
             _ => None,
         };
         match (hold, means) {
@@ -211,12 +250,35 @@ impl Live {
     }
 }
 
+/// What reading a sealed card brought.
+enum Read {
+    /// A card, and how to pay with it.
+    Card(CardRef, Means),
+    /// None, and what was shown instead.
+    Not(Shown),
+}
+
 impl Drive {
+    /// The card under the token by which it is known here, and the processor's reference of it. The token key may have
+    /// been replaced since the card was first seen: its earlier token is still its name, or its wallet would be lost.
+    async fn known_as(&self, card: CardRef, earlier: Vec<Token>) -> Result<(CardRef, Option<StoredCard>), NotBegun> {
+        for token in std::iter::once(card.token.clone()).chain(earlier) {
+            let stored = self.stored(&token).await?;
+            if stored.is_some() || self.reference.card(&token).is_some() {
+                return Ok((CardRef { token, ..card }, stored));
+            }
+        }
+        Ok((card, None))
+    }
+
     /// What pays when no card was read: the processor's reference of the wallet's card.
-    async fn stored_means(&self, token: &Token) -> Result<Means, NotBegun> {
-        match self.stored(token).await? {
+    async fn stored_means(&self, bearer: &Bearer) -> Result<Means, NotBegun> {
+        match self.stored(&bearer.card.token).await? {
             Some(card) => Ok(Means::Stored(card)),
-            None => Err(NotBegun::Refused(Box::new(because(ReasonCode::NO_WALLET_CARD)))),
+            None => {
+                let known = Known::from(bearer.clone());
+                Err(NotBegun::Refused(Box::new(Refusal { reason: ReasonCode::NO_WALLET_CARD, known })))
+            }
         }
     }
 

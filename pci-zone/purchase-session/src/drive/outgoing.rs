@@ -19,6 +19,11 @@ pub(super) enum After {
     Increment(Money),
     /// Hand over what the processor still has to do.
     Settle,
+    /// Let go of the fridge, and of the credit when nothing of it is reserved any more.
+    LetGo {
+        /// Whether the session reserves no credit any more.
+        credit: bool,
+    },
     /// Say that the session is abandoned.
     Abandoned(oneshot::Sender<()>),
 }

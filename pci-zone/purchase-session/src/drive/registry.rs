@@ -1,9 +1,10 @@
 //! Which sessions live in this process, and which session each fridge has open.
 //!
 //! One session is driven by one task; whoever has something for it finds the task's inbox here. Finding, starting and
-//! leaving happen under one lock, so a message never goes to a task that has just gone.
+//! leaving happen under one lock, so a message never goes to a task that has just gone. A fridge that names another's
+//! session gets a task of its own, which finds out: it must not come near the rightful one's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pci_contract::{FridgeId, SessionId};
@@ -31,7 +32,7 @@ pub(super) enum Claim {
     Free,
     /// Another session, with its fridge on the line.
     Busy,
-    /// Another session that hangs; the fridge is now the new session's, and the old one must be ended.
+    /// Another session that hangs; end it, then claim again.
     Hanging(SessionId),
 }
 
@@ -42,8 +43,18 @@ struct Entry {
 
 #[derive(Default)]
 struct Tables {
-    running: HashMap<SessionId, Entry>,
+    running: HashMap<SessionId, BTreeMap<FridgeId, Entry>>,
     open_at: HashMap<FridgeId, SessionId>,
+}
+
+impl Tables {
+    fn entry(&mut self, session: SessionId, fridge: &FridgeId) -> Option<&mut Entry> {
+        self.running.get_mut(&session)?.get_mut(fridge)
+    }
+
+    fn is_attached(&self, session: SessionId, fridge: &FridgeId) -> bool {
+        self.running.get(&session).and_then(|tasks| tasks.get(fridge)).is_some_and(|entry| entry.attached)
+    }
 }
 
 /// The table of running sessions.
@@ -59,10 +70,10 @@ impl Registry {
         Self { tables: Mutex::new(tables) }
     }
 
-    /// Hands `turn` to the session's task, or makes an inbox for a new one.
-    pub(super) fn deliver(&self, session: SessionId, turn: Turn) -> Delivered {
+    /// Hands `turn` to the task of `fridge`'s session, or makes an inbox for a new one.
+    pub(super) fn deliver(&self, session: SessionId, fridge: &FridgeId, turn: Turn) -> Delivered {
         let mut tables = self.lock();
-        if let Some(entry) = tables.running.get(&session) {
+        if let Some(entry) = tables.entry(session, fridge) {
             return match entry.inbox.try_send(turn) {
                 Ok(()) => Delivered::ToRunning,
                 Err(_) => Delivered::Busy,
@@ -72,17 +83,27 @@ impl Registry {
         if inbox.try_send(turn).is_err() {
             return Delivered::Busy;
         }
-        tables.running.insert(session, Entry { inbox, attached: false });
+        tables.running.entry(session).or_default().insert(fridge.clone(), Entry { inbox, attached: false });
         Delivered::Start(turns)
     }
 
-    /// Removes the session's task unless something waits in its inbox. True when it may go.
-    pub(super) fn leave(&self, session: SessionId, turns: &mut mpsc::Receiver<Turn>) -> Option<Turn> {
+    /// Removes the session's task unless something waits in its inbox; that is the answer then.
+    pub(super) fn leave(
+        &self,
+        session: SessionId,
+        fridge: &FridgeId,
+        turns: &mut mpsc::Receiver<Turn>,
+    ) -> Option<Turn> {
         let mut tables = self.lock();
         if let Ok(turn) = turns.try_recv() {
             return Some(turn);
         }
-        tables.running.remove(&session);
+        if let Some(tasks) = tables.running.get_mut(&session) {
+            tasks.remove(fridge);
+            if tasks.is_empty() {
+                tables.running.remove(&session);
+            }
+        }
         None
     }
 
@@ -92,25 +113,31 @@ impl Registry {
     }
 
     /// Notes whether the session's fridge is on the line.
-    pub(super) fn set_attached(&self, session: SessionId, attached: bool) {
-        if let Some(entry) = self.lock().running.get_mut(&session) {
+    pub(super) fn set_attached(&self, session: SessionId, fridge: &FridgeId, attached: bool) {
+        if let Some(entry) = self.lock().entry(session, fridge) {
             entry.attached = attached;
         }
     }
 
-    /// Makes `session` the one session of `fridge`, unless another one is on the line.
+    /// Makes `session` the one session of `fridge`, unless there is another. A session that hangs keeps its place
+    /// until it has ended, so that it cannot be forgotten when its successor is refused.
     pub(super) fn claim(&self, fridge: &FridgeId, session: SessionId) -> Claim {
         let mut tables = self.lock();
-        let claim = match tables.open_at.get(fridge) {
-            None => Claim::Free,
-            Some(open) if *open == session => Claim::Free,
-            Some(open) if tables.running.get(open).is_some_and(|entry| entry.attached) => Claim::Busy,
-            Some(open) => Claim::Hanging(*open),
-        };
-        if claim != Claim::Busy {
-            tables.open_at.insert(fridge.clone(), session);
+        match tables.open_at.get(fridge) {
+            Some(open) if *open != session => {
+                let open = *open;
+                if tables.is_attached(open, fridge) { Claim::Busy } else { Claim::Hanging(open) }
+            }
+            _ => {
+                tables.open_at.insert(fridge.clone(), session);
+                Claim::Free
+            }
         }
-        claim
+    }
+
+    /// Notes that the disk knows `session` to keep `fridge` busy.
+    pub(super) fn is_open(&self, fridge: &FridgeId, session: SessionId) {
+        self.lock().open_at.insert(fridge.clone(), session);
     }
 
     /// The fridge is free again, if it was this session's.
@@ -129,5 +156,61 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    fn fridge(name: &str) -> FridgeId {
+        FridgeId::parse(name).expect("a fridge")
+    }
+
+    fn session(last: u8) -> SessionId {
+        SessionId::parse(&format!("4ed615ae-e6a0-47bb-82f2-6b7777de3d{last:02x}")).expect("a session")
+    }
+
+    fn turn() -> Turn {
+        Turn::Abandon(oneshot::channel().0)
+    }
+
+    #[test]
+    fn a_session_that_hangs_keeps_its_fridge_until_it_has_ended() {
+        let registry = Registry::new([(fridge("FR-1"), session(1))]);
+        assert_eq!(registry.claim(&fridge("FR-1"), session(2)), Claim::Hanging(session(1)));
+        registry.release(&fridge("FR-1"), session(2));
+        assert_eq!(registry.claim(&fridge("FR-1"), session(2)), Claim::Hanging(session(1)), "it was not forgotten");
+        registry.release(&fridge("FR-1"), session(1));
+        assert_eq!(registry.claim(&fridge("FR-1"), session(2)), Claim::Free);
+        assert_eq!(registry.claim(&fridge("FR-1"), session(2)), Claim::Free, "it is its own");
+        assert_eq!(registry.claim(&fridge("FR-1"), session(3)), Claim::Hanging(session(2)));
+    }
+
+    #[test]
+    fn a_session_on_the_line_makes_its_fridge_busy() {
+        let registry = Registry::new([(fridge("FR-1"), session(1))]);
+        assert!(matches!(registry.deliver(session(1), &fridge("FR-1"), turn()), Delivered::Start(_)));
+        registry.set_attached(session(1), &fridge("FR-1"), true);
+        assert_eq!(registry.claim(&fridge("FR-1"), session(2)), Claim::Busy);
+        registry.set_attached(session(1), &fridge("FR-1"), false);
+        assert_eq!(registry.claim(&fridge("FR-1"), session(2)), Claim::Hanging(session(1)));
+    }
+
+    #[test]
+    fn a_fridge_that_names_anothers_session_gets_a_task_of_its_own() {
+        let registry = Registry::default();
+        let Delivered::Start(mut theirs) = registry.deliver(session(1), &fridge("FR-2"), turn()) else {
+            panic!("nothing ran");
+        };
+        let Delivered::Start(mut own) = registry.deliver(session(1), &fridge("FR-1"), turn()) else {
+            panic!("the other's task must not take it");
+        };
+        assert!(matches!(registry.deliver(session(1), &fridge("FR-1"), turn()), Delivered::ToRunning));
+        while registry.leave(session(1), &fridge("FR-2"), &mut theirs).is_some() {}
+        assert!(registry.is_running(session(1)));
+        while registry.leave(session(1), &fridge("FR-1"), &mut own).is_some() {}
+        assert!(!registry.is_running(session(1)));
     }
 }

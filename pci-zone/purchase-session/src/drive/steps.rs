@@ -17,6 +17,9 @@ use super::outgoing::After;
 use crate::clock;
 use crate::message::{Answer, FridgeBody, FridgeMessage};
 
+/// The highest price, in minor units: with a basket's bound no sum of them can overflow.
+const MOST_PRICE_MINOR: i64 = 1_000_000_000;
+
 /// The number of a raise in its key: what it raises to, which no other raise of the session has.
 fn raise_number(to: Money) -> u32 {
     u32::try_from(to.minor()).unwrap_or(u32::MAX)
@@ -91,11 +94,9 @@ impl Live {
     /// The session has moved.
     async fn stepped(&mut self, effects: Effects, now: Timestamp) {
         self.outgoing.session_changed();
-        if !self.session.as_ref().is_some_and(Session::holds_fridge) {
-            self.drive.registry.release(&self.fridge, self.id);
-            if self.session.as_ref().is_some_and(|session| session.reserved_credit().is_none()) {
-                self.drive.reference.release_credit(self.id);
-            }
+        if let Some(session) = self.session.as_ref().filter(|session| !session.holds_fridge()) {
+            let credit = session.reserved_credit().is_none();
+            self.outgoing.after.push_back(After::LetGo { credit });
         }
         self.absorb(effects, now).await;
     }
@@ -148,9 +149,7 @@ impl Live {
                     self.intend(Ask::Void, 1, Verb::Void, self.drive.zero(), now);
                     self.outgoing.after.push_back(After::Settle);
                 }
-                Effect::Tell(notice) => {
-                    tracing::warn!(session = %self.id, fridge = %self.fridge, ?notice, "for operators")
-                }
+                Effect::Tell(notice) => self.drive.tell_operators(self.id, &self.fridge, &notice),
             }
         }
     }
@@ -184,6 +183,12 @@ impl Live {
             }
             After::Increment(to) => self.call_increment(to),
             After::Settle => self.drive.settler.hand_over(self.id),
+            After::LetGo { credit } => {
+                self.drive.registry.release(&self.fridge, self.id);
+                if credit {
+                    self.drive.reference.release_credit(self.id);
+                }
+            }
             After::Abandoned(ended) => {
                 let _ = ended.send(());
             }
@@ -257,7 +262,7 @@ impl Live {
         let reference = &self.drive.reference;
         let row = reference.meal(meal).filter(|row| !row.removed)?;
         let revision = self.session.as_ref().and_then(Session::price_revision)?;
-        let price = reference.price_at(&meal.gtin(), revision)?;
+        let price = reference.price_at(&meal.gtin(), revision).filter(|price| self.is_usable(*price))?;
         Some(MealFacts {
             price,
             owner: row.owner.clone(),
@@ -265,6 +270,13 @@ impl Live {
             prepaid: row.prepaid,
             sellable: !row.exposed && row.expires_at > clock::now(),
         })
+    }
+
+    /// A price that this session can add up. A meal with another counts as one no list knows: it is not charged, and
+    /// operators look at it.
+    fn is_usable(&self, price: Money) -> bool {
+        let currency = self.session.as_ref().and_then(Session::hold).map(Money::currency);
+        (0..=MOST_PRICE_MINOR).contains(&price.minor()) && currency == Some(price.currency())
     }
 
     fn measure(&self, display: &Display) {
@@ -320,6 +332,10 @@ impl Live {
         }
         if let Some(Effect::Increment { to }) = saved.session.asked() {
             self.outgoing.after.push_back(After::Increment(to));
+        }
+        let session = &saved.session;
+        if let (Some(customer), Some(credit)) = (session.customer(), session.reserved_credit()) {
+            self.drive.reference.restore_reservation(self.id, customer, credit);
         }
         self.session = Some(saved.session);
         Ok(true)

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::authorize::{self, EnrollCard, Guarded, Permit, Purchase, ReportTamper, SealingKey};
 use crate::clock;
 use crate::drive::{Drive, DriveError};
+use crate::message::{BadField, Unread};
 
 /// What tonic-prost-build makes of `purchase.proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
@@ -48,7 +49,7 @@ fn permit<M: Guarded, T>(request: &Request<T>) -> Result<Permit<M>, Status> {
     authorize::authorize(peer, clock::now()).map_err(|denied| Status::permission_denied(denied.to_string()))
 }
 
-fn bad_field(field: wire::BadField) -> Status {
+fn bad_field(field: BadField) -> Status {
     Status::invalid_argument(field.to_string())
 }
 
@@ -78,7 +79,10 @@ impl proto::purchase_session_server::PurchaseSession for Rpc {
 
     async fn purchase(&self, request: Request<Streaming<proto::FridgeMessage>>) -> Result<Response<Answers>, Status> {
         let permit = permit::<Purchase, _>(&request)?;
-        let inbound = request.into_inner().map(|message| wire::fridge_message(message?).map_err(bad_field));
+        let inbound = request.into_inner().map(|message| match message {
+            Ok(message) => wire::fridge_message(message).map_err(Unread::Field),
+            Err(status) => Err(wire::unread(&status)),
+        });
         let answers = self.drive.purchase(permit, Box::pin(inbound)).map_err(drive_error)?;
         let answers = ReceiverStream::new(answers).map(|answer| match answer {
             Ok(message) => Ok(wire::service_message(message)),

@@ -5,26 +5,25 @@ use pci_contract::{
     IdTokenDigest, MealId, Money, ScannedCode, SealedCard, SealingContext, SealingKey, SessionId, Timestamp,
 };
 use pci_session::{AlarmKind, Receipt, TouchKind};
-use thiserror::Error;
 
 use super::proto;
-use crate::message::{Answer, FridgeBody, FridgeMessage, OwnMeal, Price, ReceiptLine, ServiceMessage, ShownBy, Unlock};
+use crate::message::{
+    Answer, BadField, FridgeBody, FridgeMessage, OwnMeal, Price, ReceiptLine, ServiceMessage, ShownBy, Unlock, Unread,
+};
 
 /// The longest ID token, in bytes.
 const MAX_ID_TOKEN: usize = 128;
 /// The longest barcode, in bytes: GS1's 48 characters and the brackets, with room.
 const MAX_BARCODE: usize = 90;
 
-/// A field that cannot be what it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{field}: {what}")]
-pub struct BadField {
-    field: &'static str,
-    what: &'static str,
-}
-
 const fn bad(field: &'static str, what: &'static str) -> BadField {
     BadField { field, what }
+}
+
+/// Why a stream has no next message: tonic says `OUT_OF_RANGE` of one that is too long.
+#[must_use]
+pub fn unread(status: &tonic::Status) -> Unread {
+    if status.code() == tonic::Code::OutOfRange { Unread::TooLong } else { Unread::Unreadable }
 }
 
 /// Reads one message of a fridge.

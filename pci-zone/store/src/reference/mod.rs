@@ -155,7 +155,8 @@ impl Reference {
         read(&self.places).policy.as_ref().map_or(Currency::USD, |policy| policy.currency)
     }
 
-    pub(crate) fn restore_reservation(&self, session: SessionId, customer: &CustomerId, amount: Money) {
+    /// Reserves exactly what a stored session says it reserves.
+    pub fn restore_reservation(&self, session: SessionId, customer: &CustomerId, amount: Money) {
         write(&self.people).restore_reservation(session, customer, amount);
     }
 
