@@ -88,6 +88,11 @@ pub(crate) enum Ending {
     Abandoned,
 }
 
+/// What the card must be good for: what is due, less the credit.
+pub(crate) fn need(basket: &Basket, terms: &Terms) -> Result<Money, StepError> {
+    Ok(basket.due()?.minus(terms.credit)?)
+}
+
 /// Decides. The moment beside `ending` is when the door closed, `now` when the decision falls.
 pub(crate) fn decide(
     about: About<'_>,

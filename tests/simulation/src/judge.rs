@@ -1,6 +1,6 @@
 //! The judgement at the end of a day: what was told, charged and owed, against what really happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pci_contract::{EventBody, MealId, MealStatus, Outcome, PurchaseFinalized, SessionId};
 use pci_session::{Session, State};
@@ -8,7 +8,7 @@ use pci_session::{Session, State};
 use crate::{
     fridge::{Fridge, Told, Visit},
     outcome::{self, Failure},
-    processor::{Account, Processor, Verb},
+    processor::{Account, Processor, Raise, Verb},
     store::Store,
     world::{FridgeNo, Report, Truth, VISITORS, Visitor, credit_minor, customer_id, truth},
 };
@@ -19,6 +19,8 @@ pub(crate) struct Day<'a> {
     pub(crate) processor: &'a Processor,
     pub(crate) fridges: &'a BTreeMap<FridgeNo, Fridge>,
     pub(crate) records: &'a BTreeMap<SessionId, Visit>,
+    /// Sessions of which a raise was given up.
+    pub(crate) given_up: &'a BTreeSet<SessionId>,
 }
 
 impl Day<'_> {
@@ -49,6 +51,8 @@ impl Day<'_> {
             visit,
             events: self.store.events.iter().filter(|event| session_of(event) == Some(id)).collect(),
             account: self.processor.accounts.get(&id).cloned().unwrap_or_default(),
+            raises: self.processor.raises(id),
+            gave_up: self.given_up.contains(&id),
         };
         let seen =
             case.judge().map_err(|failure| Failure::new(format!("{id}: {failure}\n{visit:#?}\n{session:#?}")))?;
@@ -99,6 +103,9 @@ struct Case<'a> {
     visit: &'a Visit,
     events: Vec<&'a EventBody>,
     account: Account,
+    raises: Vec<Raise>,
+    /// The service stopped asking for one of the raises.
+    gave_up: bool,
 }
 
 impl Case<'_> {
@@ -205,6 +212,18 @@ impl Case<'_> {
             format!("{}: captured {captured_minor} and owed {owed_minor} of {charged}", self.id)
         })?;
         ensure(data.unpaid.minor() <= owed_minor, || "unpaid, and not told so".to_owned())?;
+        self.judge_debt(data, owed_minor)?;
         ensure(captured_minor <= held_minor && closed, || "money is still held".to_owned())
+    }
+
+    /// Nobody owes anything unless the processor would not hold it, would not take it, or was given up.
+    fn judge_debt(&self, data: &PurchaseFinalized, owed_minor: i64) -> Result<(), Failure> {
+        let (charged, unpaid) = (data.charged.minor(), data.unpaid.minor());
+        let refused = self.raises.iter().any(|raise| raise.limits(charged));
+        ensure(unpaid == 0 || refused || self.gave_up, || {
+            format!("owes {unpaid} of {charged}, which the card was never refused: {:?}", self.raises)
+        })?;
+        let failed = self.account.captures == 0;
+        ensure(owed_minor == unpaid || failed, || format!("owes {owed_minor}, and the capture was done"))
     }
 }

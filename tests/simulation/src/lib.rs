@@ -13,6 +13,7 @@
 //! - a session without exactly one ending, or that never comes to rest once the failures stop;
 //! - a charge doubled: the processor captures twice, beyond its hold, or under two keys;
 //! - a charge lost: captured, unpaid and credit do not make up the prices of the meals that really left;
+//! - somebody owes what his card was never refused;
 //! - money held for a session that is over;
 //! - an event missing, doubled, or that says other than what happened: meals, alarms, thefts, amounts owed;
 //! - credit spent twice by two sessions of one customer;

@@ -35,6 +35,24 @@ pub(crate) struct Account {
     pub(crate) closed: bool,
 }
 
+/// A raise that was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raise {
+    asked_minor: i64,
+    /// What is held after it; `None` when it was refused.
+    granted_minor: Option<i64>,
+}
+
+impl Raise {
+    /// Whether it shows that the card is not good for this much.
+    pub(crate) const fn limits(&self, minor: i64) -> bool {
+        match self.granted_minor {
+            Some(granted) => granted < self.asked_minor && granted < minor,
+            None => true,
+        }
+    }
+}
+
 /// The processor.
 #[derive(Debug, Default)]
 pub(crate) struct Processor {
@@ -57,6 +75,19 @@ impl Processor {
         };
         self.answers.insert(question, answer.clone());
         Ok(answer)
+    }
+
+    /// The raises that a session asked for, and what came of them.
+    pub(crate) fn raises(&self, session: SessionId) -> Vec<Raise> {
+        let of_session = |question: &Question| question.session == session && question.verb == Verb::Increment;
+        let raise = |(question, answer): (&Question, &Input)| Raise {
+            asked_minor: question.minor,
+            granted_minor: match answer {
+                Input::Incremented { to } => Some(to.minor()),
+                _ => None,
+            },
+        };
+        self.answers.iter().filter(|(question, _)| of_session(question)).map(raise).collect()
     }
 
     /// How many different questions of this kind a session asked.

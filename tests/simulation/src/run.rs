@@ -1,6 +1,6 @@
 //! The clock, the queue of what is going to happen, and what happening does to whom.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pci_contract::SessionId;
 use pci_session::{Display, Input, Session};
@@ -69,6 +69,8 @@ pub(crate) struct Simulation {
     /// The visits that are over, or lost.
     pub(crate) records: BTreeMap<SessionId, Visit>,
     pub(crate) processor: Processor,
+    /// Sessions of which a raise was given up.
+    pub(crate) given_up: BTreeSet<SessionId>,
     pub(crate) store: Store,
     /// The service's memory; gone with each crash.
     pub(crate) memory: BTreeMap<SessionId, Session>,
@@ -93,6 +95,7 @@ impl Simulation {
             homes: BTreeMap::new(),
             records: BTreeMap::new(),
             processor: Processor::default(),
+            given_up: BTreeSet::new(),
             store: Store::default(),
             memory: BTreeMap::new(),
             life: 1,
@@ -153,8 +156,8 @@ impl Simulation {
     }
 
     fn judge(&mut self) -> Result<(), Failure> {
-        let Self { store, processor, fridges, records, report, .. } = self;
-        Day { store, processor, fridges, records }.judge(report)
+        let Self { store, processor, fridges, records, given_up, report, .. } = self;
+        Day { store, processor, fridges, records, given_up }.judge(report)
     }
 
     fn note(&mut self, happening: &Happening) {

@@ -238,6 +238,7 @@ impl Simulation {
             }
             Verb::Increment if tries == PATIENCE_TRIES => {
                 self.report.saw("gave up on an increment");
+                self.given_up.insert(question.session);
                 return self.apply(question.session, Input::IncrementRefused, Some(question));
             }
             Verb::Authorize | Verb::Increment | Verb::Capture | Verb::Void => {}

@@ -1,6 +1,8 @@
 //! The door is shut, but an increment is in flight: how much may be captured is not known until its answer comes.
 //!
-//! To capture while the hold is being raised would race at the processor. The session no longer holds the fridge.
+//! To capture while the hold is being raised would race at the processor. The session no longer holds the fridge. The
+//! basket may have grown since the increment in flight was asked for, so its answer may lead to another increment:
+//! nobody owes what his card was never asked for.
 
 use pci_contract::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,7 @@ use crate::{
     Basket, Effects, Held, Input, Stage,
     error::{CorruptSession, invariant},
     hold::Answer,
-    settlement::{About, Ending},
+    settlement::{About, Ending, need},
     terms::Terms,
 };
 
@@ -62,10 +64,18 @@ impl Closing {
         }
     }
 
-    /// Only the awaited answer decides; a repeated one of an earlier raise does not.
-    fn answered(self, about: About<'_>, held: Held, answer: &Answer, now: Timestamp) -> Moved {
+    /// Only the awaited answer decides; a repeated one of an earlier raise does not. It decides once the basket is
+    /// covered or the limit is reached; until then the hold is raised further.
+    fn answered(self, about: About<'_>, mut held: Held, answer: &Answer, now: Timestamp) -> Moved {
         if *answer != Answer::Taken {
             return Ok((State::Closing(self), Effects::new()));
+        }
+        let more = match need(&self.basket, &self.terms).and_then(|need| held.cover(need)) {
+            Ok(more) => more,
+            Err(error) => return Err((State::Closing(self), error)),
+        };
+        if held.asked().is_some() {
+            return Ok((State::Closing(Self { held, ..self }), more));
         }
         let ending = (self.ending, self.at);
         Ended::enter(about, &self.terms, held.authorized(), &self.basket, ending, now)

@@ -9,7 +9,7 @@ use crate::{
     basket::Sound,
     error::{CorruptSession, invariant},
     hold::Answer,
-    settlement::{About, Ending},
+    settlement::{About, Ending, need},
     terms::Terms,
 };
 
@@ -112,13 +112,8 @@ impl Open {
         }
     }
 
-    /// What the card must be good for: what is due, less the credit.
-    fn need(&self) -> Result<Money, StepError> {
-        Ok(self.basket.due()?.minus(self.terms.credit)?)
-    }
-
     fn cover(&mut self) -> Result<Effects, StepError> {
-        let need = self.need()?;
+        let need = need(&self.basket, &self.terms)?;
         self.held.cover(need)
     }
 
@@ -146,7 +141,7 @@ impl Open {
             .map(|(id, kind)| Effect::Show(Display::Alarm { barcode: id.clone(), kind }))
             .collect();
         let limit = self.held.authorized();
-        let exceeded = self.need().and_then(|need| Ok(need.exceeds(limit)?)) == Ok(true);
+        let exceeded = need(&self.basket, &self.terms).and_then(|need| Ok(need.exceeds(limit)?)) == Ok(true);
         if exceeded && matches!(self.held.limit(), Limit::Reached { shown: true, .. }) {
             effects.push(Effect::Show(Display::LimitReached { limit }));
         }

@@ -386,6 +386,29 @@ fn a_close_while_an_increment_is_in_flight_waits_for_its_answer() {
     }
 }
 
+#[test]
+fn a_basket_that_grew_beyond_the_raise_in_flight_is_raised_again_after_the_close() {
+    for (answer, captured, unpaid) in [
+        (Input::Incremented { to: usd(4950) }, 4950, 0),
+        (Input::Incremented { to: usd(4000) }, 4000, 950),
+        (Input::IncrementRefused, 2770, 2180),
+    ] {
+        let mut play = Play::anonymous().opened();
+        assert_eq!(play.take(1, &ffa(2770)), vec![Effect::Increment { to: usd(2770) }]);
+        assert_eq!(play.take(2, &ffa(2180)), vec![], "one in flight");
+        assert_eq!(play.close(), vec![]);
+        let closed_at = play.now();
+        let more = play.says(Input::Incremented { to: usd(2770) });
+        assert_eq!(more, vec![Effect::Increment { to: usd(4950) }], "the card is asked for all of it");
+        assert_eq!((play.session.stage(), play.session.asked()), (Stage::Closing, Some(more[0].clone())));
+        assert_eq!(play.says(Input::Incremented { to: usd(2770) }), vec![], "a repeated answer decides nothing");
+        let end = play.says(answer);
+        let event = finalized(&end);
+        assert_eq!((event.charged, event.unpaid, event.closed_at), (usd(4950), usd(unpaid), closed_at));
+        assert!(end.contains(&Effect::Capture { amount: usd(captured) }));
+    }
+}
+
 // The journal is lost.
 
 #[test]

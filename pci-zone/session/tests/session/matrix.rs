@@ -68,6 +68,7 @@ fn states() -> Vec<(&'static str, Session)> {
     let authorized = || Input::Authorized { amount: usd(HOLD) };
     let close = || Input::Fridge(FridgeInput::DoorClosed);
     let take = |price| Input::Fridge(touch(TouchKind::Taken, 1, Some(ffa(price))));
+    let take_more = |price| Input::Fridge(touch(TouchKind::Taken, 2, Some(ffa(price))));
     let opened = || Play::anonymous().opened();
     let failed = || Input::SettlementFailed { reason: reason("gone") };
     let refusal =
@@ -82,6 +83,7 @@ fn states() -> Vec<(&'static str, Session)> {
         ("open, increment to 3000 in flight", session(opened(), vec![take(3000)])),
         ("open, limit reached at 2500", session(opened(), vec![take(3000), Input::IncrementRefused])),
         ("closing", session(opened(), vec![take(3000), close()])),
+        ("closing, 4000 needed and 3000 asked", session(opened(), vec![take(3000), take_more(1000), close()])),
         ("closing, abandoned", session(opened(), vec![take(3000), Input::Abandoned])),
         ("ended, capture of 500 pending", session(opened(), vec![take(500), close()])),
         ("ended, captured", session(opened(), vec![take(500), close(), Input::Captured { amount: usd(500) }])),

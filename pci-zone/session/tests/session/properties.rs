@@ -100,18 +100,21 @@ fn input(act: &Act, session: &Session) -> Input {
     }
 }
 
-fn last_words(session: &Session, end: End) -> Vec<Input> {
-    let first = match end {
+fn last_word(end: End) -> Input {
+    match end {
         End::Closed => Input::Fridge(FridgeInput::DoorClosed),
         End::StayedShut => Input::Fridge(FridgeInput::DoorStayedShut),
         End::Abandoned => Input::Abandoned,
-    };
-    let answer = match session.asked() {
-        Some(Effect::Increment { to }) if to.minor() % 2 == 0 => Some(Input::Incremented { to }),
-        Some(_) => Some(Input::IncrementRefused),
-        None => None,
-    };
-    std::iter::once(first).chain(answer).collect()
+    }
+}
+
+/// The answer to the increment that a closing session waits for.
+fn last_answer(session: &Session) -> Option<Input> {
+    match (session.state(), session.asked()) {
+        (State::Closing(_), Some(Effect::Increment { to })) if to.minor() % 2 == 0 => Some(Input::Incremented { to }),
+        (State::Closing(_), _) => Some(Input::IncrementRefused),
+        _ => None,
+    }
 }
 
 /// Plays it all; `between` may replace the session after each step, as a crash does.
@@ -122,9 +125,11 @@ fn play(credit: i64, acts: &[Act], end: End, between: impl Fn(Session) -> Sessio
         play.says(input);
         play.session = between(play.session);
     }
-    for input in last_words(&play.session, end) {
+    let mut said = Some(last_word(end));
+    while let Some(input) = said {
         play.says(input);
         play.session = between(play.session);
+        said = last_answer(&play.session);
     }
     play
 }
