@@ -1,7 +1,9 @@
 //! What the processor holds for a session, and the one increment that may be in flight.
 //!
-//! One at a time, because two raises that cross each other have no order at the processor. A refused raise is final
-//! for the session: asking again would only repeat the refusal while the door is open.
+//! One at a time, because two raises that cross each other have no order at the processor. What was refused is not
+//! asked for again, nor anything above it; a smaller raise is, once that is all the basket needs. So each refusal lowers
+//! what may still be asked for, and a session asks a bounded number of times. A raise that was granted in part says
+//! exactly what the card is good for: nothing beyond it is asked for.
 
 use pci_contract::Money;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,9 @@ use crate::{
 pub struct Held {
     authorized: Money,
     limit: Limit,
+    /// The most that was ever asked for. What was given up may still be granted, but no more than this.
+    #[serde(default)]
+    most_asked: Option<Money>,
 }
 
 /// Whether the hold can still grow.
@@ -28,10 +33,13 @@ pub enum Limit {
     Asked {
         /// To how much in all.
         to: Money,
+        /// The fridge was told that what is held now is the limit.
+        #[serde(default)]
+        shown: bool,
     },
     /// A raise was refused, in whole or in part.
     Reached {
-        /// What had been asked for.
+        /// The least that is known not to be granted, or what is held when it was granted in part.
         asked: Money,
         /// The fridge was told, which happens once.
         shown: bool,
@@ -51,7 +59,7 @@ pub(crate) enum Answer {
 
 impl Held {
     pub(crate) const fn new(authorized: Money) -> Self {
-        Self { authorized, limit: Limit::Free }
+        Self { authorized, limit: Limit::Free, most_asked: None }
     }
 
     /// What may be captured.
@@ -72,10 +80,8 @@ impl Held {
             return Ok(Effects::new());
         }
         match self.limit {
-            Limit::Free => {
-                self.limit = Limit::Asked { to: need };
-                Ok(vec![Effect::Increment { to: need }])
-            }
+            Limit::Free => self.ask(need, false),
+            Limit::Reached { asked, shown } if asked.exceeds(need)? => self.ask(need, shown),
             Limit::Reached { asked, shown: false } => {
                 self.limit = Limit::Reached { asked, shown: true };
                 Ok(vec![Effect::Show(Display::LimitReached { limit: self.authorized })])
@@ -84,19 +90,41 @@ impl Held {
         }
     }
 
+    fn ask(&mut self, to: Money, shown: bool) -> Result<Effects, StepError> {
+        let most = match self.most() {
+            Some(most) if !to.exceeds(most)? => most,
+            _ => to,
+        };
+        (self.most_asked, self.limit) = (Some(most), Limit::Asked { to, shown });
+        Ok(vec![Effect::Increment { to }])
+    }
+
+    /// The most that was ever asked for; an older row tells only of the last raise.
+    const fn most(&self) -> Option<Money> {
+        match (self.most_asked, self.limit) {
+            (Some(most), _) => Some(most),
+            (None, Limit::Asked { to, .. }) => Some(to),
+            (None, Limit::Reached { asked, .. }) => Some(asked),
+            (None, Limit::Free) => None,
+        }
+    }
+
     /// The hold was raised to `to`, in whole or in part. Less than was asked is a refusal of the rest.
     pub(crate) fn raised(&mut self, to: Money) -> Result<Answer, StepError> {
         if !to.exceeds(self.authorized)? {
             return if to.is_positive() { Ok(Answer::Late) } else { Err(StepError::Amount) };
         }
+        let Some(most) = self.most() else { return Ok(Answer::NotAsked) };
+        if to.exceeds(most)? {
+            return Err(StepError::Amount);
+        }
         let (limit, answer) = match self.limit {
-            Limit::Free => return Ok(Answer::NotAsked),
-            Limit::Asked { to: asked } | Limit::Reached { asked, .. } if to.exceeds(asked)? => {
-                return Err(StepError::Amount);
-            }
-            Limit::Asked { to: asked } if to == asked => (Limit::Free, Answer::Taken),
-            Limit::Asked { to: asked } => (Limit::Reached { asked, shown: false }, Answer::Taken),
+            // A raise that had been given up was granted after all.
+            Limit::Free => (Limit::Free, Answer::Late),
+            Limit::Reached { asked, .. } if !asked.exceeds(to)? => (Limit::Free, Answer::Late),
             reached @ Limit::Reached { .. } => (reached, Answer::Late),
+            Limit::Asked { to: asked, .. } if !asked.exceeds(to)? => (Limit::Free, Answer::Taken),
+            Limit::Asked { .. } => (Limit::Reached { asked: to, shown: false }, Answer::Taken),
         };
         (self.authorized, self.limit) = (to, limit);
         Ok(answer)
@@ -105,10 +133,10 @@ impl Held {
     /// The raise in flight was refused.
     pub(crate) const fn not_raised(&mut self) -> Answer {
         match self.limit {
-            Limit::Free => Answer::NotAsked,
-            Limit::Reached { .. } => Answer::Late,
-            Limit::Asked { to } => {
-                self.limit = Limit::Reached { asked: to, shown: false };
+            Limit::Free if self.most().is_none() => Answer::NotAsked,
+            Limit::Free | Limit::Reached { .. } => Answer::Late,
+            Limit::Asked { to, shown } => {
+                self.limit = Limit::Reached { asked: to, shown };
                 Answer::Taken
             }
         }
@@ -117,7 +145,7 @@ impl Held {
     /// The raise in flight, if any.
     pub(crate) const fn asked(&self) -> Option<Effect> {
         match self.limit {
-            Limit::Asked { to } => Some(Effect::Increment { to }),
+            Limit::Asked { to, .. } => Some(Effect::Increment { to }),
             Limit::Free | Limit::Reached { .. } => None,
         }
     }
@@ -126,7 +154,7 @@ impl Held {
         invariant(self.authorized.is_positive(), "what is held is positive")?;
         let beyond = match self.limit {
             Limit::Free => true,
-            Limit::Asked { to } => to.exceeds(self.authorized) == Ok(true),
+            Limit::Asked { to, .. } => to.exceeds(self.authorized) == Ok(true),
             Limit::Reached { asked, .. } => self.authorized.exceeds(asked) == Ok(false),
         };
         invariant(beyond, "a raise asks for more than is held")

@@ -48,7 +48,7 @@ impl Raise {
     pub(crate) const fn limits(&self, minor: i64) -> bool {
         match self.granted_minor {
             Some(granted) => granted < self.asked_minor && granted < minor,
-            None => true,
+            None => self.asked_minor <= minor,
         }
     }
 }

@@ -101,8 +101,7 @@ impl Open {
         input: &Input,
     ) -> Moved {
         let outcome = match take(&mut self.held) {
-            Ok(Answer::Taken) => self.cover(),
-            Ok(Answer::Late) => Ok(Effects::new()),
+            Ok(Answer::Taken | Answer::Late) => self.cover(),
             Ok(Answer::NotAsked) => Err(not_possible(Stage::Open, input)),
             Err(error) => Err(error),
         };

@@ -332,11 +332,59 @@ fn a_limit_that_is_no_longer_exceeded_is_not_said() {
     play.take(1, &ffa(3000));
     play.put_back(1, &ffa(3000));
     assert_eq!(play.says(Input::IncrementRefused), vec![]);
-    assert_eq!(play.take(2, &ffa(2600)), vec![limit_reached(HOLD)], "said when it is");
-    play.put_back(2, &ffa(2600));
+    assert_eq!(play.take(2, &ffa(3000)), vec![limit_reached(HOLD)], "said when it is");
+    play.put_back(2, &ffa(3000));
     assert_eq!(play.session.resume(), vec![]);
     let end = play.close();
     assert_eq!((finalized(&end).outcome, owed(&end)), (Outcome::NoPurchase, vec![]));
+}
+
+#[test]
+fn a_smaller_raise_than_the_refused_one_is_still_asked_for() {
+    let mut play = Play::anonymous().opened();
+    play.take(1, &ffa(2000));
+    play.take(2, &ffa(1940));
+    assert_eq!(play.says(Input::IncrementRefused), vec![limit_reached(HOLD)]);
+    play.put_back(2, &ffa(1940));
+    assert_eq!(play.take(3, &ffa(1800)), vec![Effect::Increment { to: usd(3800) }]);
+    assert_eq!(play.says(Input::IncrementRefused), vec![], "the same limit is not said twice");
+    assert_eq!(play.session.resume(), vec![limit_reached(HOLD)]);
+    assert_eq!(play.take(4, &ffa(10)), vec![], "no more than was refused is asked for");
+    play.put_back(4, &ffa(10));
+    play.put_back(3, &ffa(1800));
+    assert_eq!(play.take(5, &ffa(1000)), vec![Effect::Increment { to: usd(3000) }]);
+    assert_eq!(play.says(Input::Incremented { to: usd(3000) }), vec![]);
+    let end = play.close();
+    assert_eq!(owed(&end), vec![]);
+    assert!(end.contains(&Effect::Capture { amount: usd(3000) }));
+}
+
+#[test]
+fn a_smaller_raise_is_asked_for_after_the_close_too() {
+    let mut play = Play::anonymous().opened();
+    play.take(1, &ffa(2000));
+    play.take(2, &ffa(1940));
+    play.put_back(2, &ffa(1940));
+    play.take(3, &ffa(1600));
+    assert_eq!(play.close(), vec![]);
+    assert_eq!(play.says(Input::IncrementRefused), vec![Effect::Increment { to: usd(3600) }]);
+    assert_eq!(play.session.stage(), Stage::Closing);
+    assert_eq!(owed(&play.says(Input::Incremented { to: usd(3600) })), vec![]);
+}
+
+#[test]
+fn a_given_up_raise_that_is_granted_after_all_makes_the_one_in_flight_needless() {
+    let mut play = Play::anonymous().opened();
+    play.take(1, &ffa(2000));
+    play.take(2, &ffa(1940));
+    play.says(Input::IncrementRefused);
+    play.put_back(2, &ffa(1940));
+    assert_eq!(play.take(3, &ffa(1000)), vec![Effect::Increment { to: usd(3000) }]);
+    assert_eq!(play.says(Input::Incremented { to: usd(3940) }), vec![]);
+    assert_eq!(play.session.asked(), None);
+    assert_eq!(play.says(Input::IncrementRefused), vec![], "the processor will not lower it");
+    assert_eq!(play.cannot(Input::Incremented { to: usd(3941) }), StepError::Amount);
+    assert_eq!(play.take(4, &ffa(1000)), vec![Effect::Increment { to: usd(4000) }], "nothing is refused any more");
 }
 
 #[test]
@@ -357,7 +405,7 @@ fn a_raise_that_comes_after_we_gave_up_still_counts() {
     play.says(Input::IncrementRefused);
     assert_eq!(play.says(Input::Incremented { to: usd(3000) }), vec![]);
     let State::Open(open) = play.session.state() else { panic!("open") };
-    assert_eq!((open.held().authorized(), matches!(open.held().limit(), Limit::Reached { .. })), (usd(3000), true));
+    assert_eq!((open.held().authorized(), open.held().limit()), (usd(3000), Limit::Free));
     assert_eq!(owed(&play.close()), vec![]);
 }
 

@@ -69,6 +69,8 @@ fn states() -> Vec<(&'static str, Session)> {
     let close = || Input::Fridge(FridgeInput::DoorClosed);
     let take = |price| Input::Fridge(touch(TouchKind::Taken, 1, Some(ffa(price))));
     let take_more = |price| Input::Fridge(touch(TouchKind::Taken, 2, Some(ffa(price))));
+    let put_back_more = || Input::Fridge(touch(TouchKind::Returned, 2, None));
+    let take_less = |price| Input::Fridge(touch(TouchKind::Taken, 3, Some(ffa(price))));
     let opened = || Play::anonymous().opened();
     let failed = || Input::SettlementFailed { reason: reason("gone") };
     let refusal =
@@ -84,6 +86,10 @@ fn states() -> Vec<(&'static str, Session)> {
         ("open, limit reached at 2500", session(opened(), vec![take(3000), Input::IncrementRefused])),
         ("closing", session(opened(), vec![take(3000), close()])),
         ("closing, 4000 needed and 3000 asked", session(opened(), vec![take(3000), take_more(1000), close()])),
+        (
+            "closing, 2700 needed and 3000 asked",
+            session(opened(), vec![take(2500), take_more(500), put_back_more(), take_less(200), close()]),
+        ),
         ("closing, abandoned", session(opened(), vec![take(3000), Input::Abandoned])),
         ("ended, capture of 500 pending", session(opened(), vec![take(500), close()])),
         ("ended, captured", session(opened(), vec![take(500), close(), Input::Captured { amount: usd(500) }])),

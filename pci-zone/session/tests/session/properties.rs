@@ -178,6 +178,27 @@ proptest! {
     }
 
     #[test]
+    fn no_raise_is_asked_for_twice_nor_beyond_a_refusal(acts in acts(), end in end()) {
+        let mut play = Play::subscriber(0).opened();
+        let (mut asked, mut refused) = (BTreeSet::new(), i64::MAX);
+        for act in &acts {
+            let input = input(act, &play.session);
+            let in_flight = play.session.asked();
+            let effects = play.says(input.clone());
+            if let (Input::IncrementRefused, Some(Effect::Increment { to })) = (&input, in_flight) {
+                refused = to.minor();
+            }
+            for effect in effects {
+                if let Effect::Increment { to } = effect {
+                    prop_assert!(asked.insert(to.minor()), "asked again for {to:?}");
+                    prop_assert!(to.minor() < refused, "asked for {to:?}, and {refused} was refused");
+                }
+            }
+        }
+        play.says(last_word(end));
+    }
+
+    #[test]
     fn a_session_ends_once_and_reports_each_theft_once(acts in acts(), end in end()) {
         let play = play(0, &acts, end, |session| session);
         prop_assert_eq!(count(&play.all, |it| matches!(it, Effect::Emit(EventBody::PurchaseFinalized(_)))), 1);
@@ -186,8 +207,11 @@ proptest! {
         let stolen = kept(&acts).into_iter().filter(|serial| matches!(serial, 4 | 5)).map(meal);
         let expected: Vec<_> = if end == End::Abandoned { vec![] } else { stolen.collect() };
         prop_assert_eq!(crate::world::thefts(&play.all), expected);
-        let said_limit = count(&play.all, |it| matches!(it, Effect::Show(Display::LimitReached { .. })));
-        prop_assert!(said_limit <= 1);
+        let limits: Vec<i64> = play.all.iter().filter_map(|it| match it {
+            Effect::Show(Display::LimitReached { limit }) => Some(limit.minor()),
+            _ => None,
+        }).collect();
+        prop_assert!(limits.is_sorted_by(|a, b| a < b), "each limit is said once: {:?}", limits);
     }
 
     #[test]

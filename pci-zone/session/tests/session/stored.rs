@@ -69,6 +69,18 @@ fn every_state_survives_its_json() {
     }
 }
 
+#[test]
+fn a_raise_stored_before_the_most_asked_was_kept_still_takes_its_answer() {
+    let mut json = stored(&busy());
+    let held = json.pointer_mut("/state/held").and_then(Value::as_object_mut).expect("what is held");
+    assert!(held.remove("most_asked").is_some());
+    let asked = held["limit"]["asked"].as_object_mut().expect("a raise in flight");
+    assert!(asked.remove("shown").is_some());
+    let old: Session = serde_json::from_value(json).unwrap();
+    let (session, _) = old.step(Input::Incremented { to: usd(2600) }, crate::world::at(2000)).unwrap();
+    assert_eq!((session.stage(), session.asked()), (Stage::Open, None));
+}
+
 /// Changes one place of a stored session and says whether it is still believed.
 fn refuses(play: &Play, pointer: &str, value: Value) -> bool {
     let mut json = stored(play);
