@@ -130,16 +130,19 @@ impl Held {
         Ok(answer)
     }
 
-    /// The raise in flight was refused.
-    pub(crate) const fn not_raised(&mut self) -> Answer {
-        match self.limit {
-            Limit::Free if self.most().is_none() => Answer::NotAsked,
-            Limit::Free | Limit::Reached { .. } => Answer::Late,
-            Limit::Asked { to, shown } => {
-                self.limit = Limit::Reached { asked: to, shown };
+    /// A raise to `asked` was refused. Only the one in flight counts.
+    pub(crate) fn not_raised(&mut self, asked: Money) -> Result<Answer, StepError> {
+        let Some(most) = self.most() else { return Ok(Answer::NotAsked) };
+        if asked.exceeds(most)? {
+            return Err(StepError::Amount);
+        }
+        Ok(match self.limit {
+            Limit::Asked { to, shown } if to == asked => {
+                self.limit = Limit::Reached { asked, shown };
                 Answer::Taken
             }
-        }
+            Limit::Free | Limit::Reached { .. } | Limit::Asked { .. } => Answer::Late,
+        })
     }
 
     /// The raise in flight, if any.

@@ -25,7 +25,10 @@ pub enum Input {
         to: Money,
     },
     /// The hold was not raised, or the driver gave up asking.
-    IncrementRefused,
+    IncrementRefused {
+        /// What had been asked for. An answer may come twice, when another raise is in flight already.
+        asked: Money,
+    },
     /// The door has been open for longer than the fridge's limit.
     OpenTooLong,
     /// The door was not opened in time. To be said only while the fridge's stream is alive: a fridge that cannot be
@@ -95,7 +98,7 @@ impl Input {
             Self::Fridge(FridgeInput::DoorClosed) => InputKind::DoorClosed,
             Self::Fridge(FridgeInput::DoorStayedShut) => InputKind::DoorStayedShut,
             Self::Incremented { .. } => InputKind::Incremented,
-            Self::IncrementRefused => InputKind::IncrementRefused,
+            Self::IncrementRefused { .. } => InputKind::IncrementRefused,
             Self::OpenTooLong => InputKind::OpenTooLong,
             Self::StayedShutTimeout => InputKind::StayedShutTimeout,
             Self::Abandoned => InputKind::Abandoned,

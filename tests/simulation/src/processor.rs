@@ -109,8 +109,8 @@ impl Account {
     fn increment(&mut self, to_minor: i64, chance: &mut Chance) -> Input {
         let more = to_minor - self.held_minor;
         match chance.below(6) {
-            _ if self.closed || more <= 0 => return Input::IncrementRefused,
-            0 => return Input::IncrementRefused,
+            _ if self.closed || more <= 0 => return Input::IncrementRefused { asked: usd(to_minor) },
+            0 => return Input::IncrementRefused { asked: usd(to_minor) },
             1 if more > 1 => self.held_minor += more / 2,
             _ => self.held_minor = to_minor,
         }

@@ -239,7 +239,8 @@ impl Simulation {
             Verb::Increment if tries == PATIENCE_TRIES => {
                 self.report.saw("gave up on an increment");
                 self.given_up.insert(question.session);
-                return self.apply(question.session, Input::IncrementRefused, Some(question));
+                let asked = usd(question.minor);
+                return self.apply(question.session, Input::IncrementRefused { asked }, Some(question));
             }
             Verb::Authorize | Verb::Increment | Verb::Capture | Verb::Void => {}
         }

@@ -219,7 +219,7 @@ impl Live {
             }
             Called::Incremented(asked, Incremented::Refused) => {
                 self.answer_intent(Ask::Increment, raise_number(asked), IntentOutcome::Declined, None);
-                self.input(Input::IncrementRefused).await;
+                self.input(Input::IncrementRefused { asked }).await;
             }
         }
     }

@@ -49,7 +49,7 @@ impl Authorizing {
             Input::Abandoned => Ok(self.leave(Ending::Abandoned, now)),
             impossible @ (Input::Fridge(FridgeInput::DoorOpened | FridgeInput::Touched(_))
             | Input::Incremented { .. }
-            | Input::IncrementRefused
+            | Input::IncrementRefused { .. }
             | Input::OpenTooLong
             | Input::StayedShutTimeout
             | Input::Captured { .. }

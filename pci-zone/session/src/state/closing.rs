@@ -41,10 +41,12 @@ impl Closing {
                     Err(error) => Err((State::Closing(self), error)),
                 }
             }
-            Input::IncrementRefused => {
+            Input::IncrementRefused { asked } => {
                 let mut held = self.held.clone();
-                let answer = held.not_raised();
-                self.answered(about, held, &answer, now)
+                match held.not_raised(asked) {
+                    Ok(answer) => self.answered(about, held, &answer, now),
+                    Err(error) => Err((State::Closing(self), error)),
+                }
             }
             Input::Fridge(report) => Ok((State::Closing(self), after_end(report))),
             Input::Authorized { amount } => match repeats(amount, self.held.authorized()) {

@@ -81,7 +81,7 @@ impl Ended {
             // A raise that turns up after the driver had given it up only enlarges what the capture or void releases.
             Input::PaymentUnavailable
             | Input::Incremented { .. }
-            | Input::IncrementRefused
+            | Input::IncrementRefused { .. }
             | Input::OpenTooLong
             | Input::StayedShutTimeout
             | Input::Abandoned => Ok((State::Ended(self), Effects::new())),

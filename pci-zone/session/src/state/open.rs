@@ -53,9 +53,9 @@ impl Open {
                 let before = self.held.clone();
                 self.answered(before, |held| held.raised(to), &input)
             }
-            Input::IncrementRefused => {
+            Input::IncrementRefused { asked } => {
                 let before = self.held.clone();
-                self.answered(before, |held| Ok(held.not_raised()), &input)
+                self.answered(before, |held| held.not_raised(asked), &input)
             }
             Input::OpenTooLong => Ok(self.sound()),
             Input::Authorized { amount } => match repeats(amount, self.held.authorized()) {

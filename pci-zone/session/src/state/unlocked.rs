@@ -58,7 +58,7 @@ impl Unlocked {
             Input::PaymentUnavailable => Ok((State::Unlocked(self), Effects::new())),
             impossible @ (Input::Declined { .. }
             | Input::Incremented { .. }
-            | Input::IncrementRefused
+            | Input::IncrementRefused { .. }
             | Input::OpenTooLong
             | Input::Captured { .. }
             | Input::Voided

@@ -6,7 +6,9 @@ use pci_session::{
     Stage, State, StepError, Touch, TouchKind,
 };
 
-use crate::world::{HOLD, Play, alarm, at, code, ffa, finalized, meal, owed, owned, reason, taken, thefts, touch, usd};
+use crate::world::{
+    HOLD, Play, alarm, at, code, ffa, finalized, meal, owed, owned, reason, refused, taken, thefts, touch, usd,
+};
 
 fn limit_reached(minor: i64) -> Effect {
     Effect::Show(Display::LimitReached { limit: usd(minor) })
@@ -316,7 +318,7 @@ fn credit_is_spent_before_the_hold_is_raised() {
 fn a_refused_increment_is_said_once_and_the_rest_is_owed() {
     let mut play = Play::anonymous().opened();
     play.take(1, &ffa(3000));
-    assert_eq!(play.says(Input::IncrementRefused), vec![limit_reached(HOLD)]);
+    assert_eq!(play.says(refused(3000)), vec![limit_reached(HOLD)]);
     assert_eq!(play.take(2, &ffa(100)), vec![], "said once, and never asked again");
     assert_eq!(play.session.resume(), vec![limit_reached(HOLD)]);
     let end = play.close();
@@ -331,7 +333,7 @@ fn a_limit_that_is_no_longer_exceeded_is_not_said() {
     let mut play = Play::anonymous().opened();
     play.take(1, &ffa(3000));
     play.put_back(1, &ffa(3000));
-    assert_eq!(play.says(Input::IncrementRefused), vec![]);
+    assert_eq!(play.says(refused(3000)), vec![]);
     assert_eq!(play.take(2, &ffa(3000)), vec![limit_reached(HOLD)], "said when it is");
     play.put_back(2, &ffa(3000));
     assert_eq!(play.session.resume(), vec![]);
@@ -344,10 +346,10 @@ fn a_smaller_raise_than_the_refused_one_is_still_asked_for() {
     let mut play = Play::anonymous().opened();
     play.take(1, &ffa(2000));
     play.take(2, &ffa(1940));
-    assert_eq!(play.says(Input::IncrementRefused), vec![limit_reached(HOLD)]);
+    assert_eq!(play.says(refused(3940)), vec![limit_reached(HOLD)]);
     play.put_back(2, &ffa(1940));
     assert_eq!(play.take(3, &ffa(1800)), vec![Effect::Increment { to: usd(3800) }]);
-    assert_eq!(play.says(Input::IncrementRefused), vec![], "the same limit is not said twice");
+    assert_eq!(play.says(refused(3800)), vec![], "the same limit is not said twice");
     assert_eq!(play.session.resume(), vec![limit_reached(HOLD)]);
     assert_eq!(play.take(4, &ffa(10)), vec![], "no more than was refused is asked for");
     play.put_back(4, &ffa(10));
@@ -367,7 +369,7 @@ fn a_smaller_raise_is_asked_for_after_the_close_too() {
     play.put_back(2, &ffa(1940));
     play.take(3, &ffa(1600));
     assert_eq!(play.close(), vec![]);
-    assert_eq!(play.says(Input::IncrementRefused), vec![Effect::Increment { to: usd(3600) }]);
+    assert_eq!(play.says(refused(3940)), vec![Effect::Increment { to: usd(3600) }]);
     assert_eq!(play.session.stage(), Stage::Closing);
     assert_eq!(owed(&play.says(Input::Incremented { to: usd(3600) })), vec![]);
 }
@@ -377,12 +379,15 @@ fn a_given_up_raise_that_is_granted_after_all_makes_the_one_in_flight_needless()
     let mut play = Play::anonymous().opened();
     play.take(1, &ffa(2000));
     play.take(2, &ffa(1940));
-    play.says(Input::IncrementRefused);
+    play.says(refused(3940));
     play.put_back(2, &ffa(1940));
     assert_eq!(play.take(3, &ffa(1000)), vec![Effect::Increment { to: usd(3000) }]);
+    assert_eq!(play.says(refused(3940)), vec![], "the first refusal once more is not one of the second raise");
+    assert_eq!(play.session.asked(), Some(Effect::Increment { to: usd(3000) }));
+    assert_eq!(play.cannot(refused(3941)), StepError::Amount, "nobody asked for so much");
     assert_eq!(play.says(Input::Incremented { to: usd(3940) }), vec![]);
     assert_eq!(play.session.asked(), None);
-    assert_eq!(play.says(Input::IncrementRefused), vec![], "the processor will not lower it");
+    assert_eq!(play.says(refused(3000)), vec![], "the processor will not lower it");
     assert_eq!(play.cannot(Input::Incremented { to: usd(3941) }), StepError::Amount);
     assert_eq!(play.take(4, &ffa(1000)), vec![Effect::Increment { to: usd(4000) }], "nothing is refused any more");
 }
@@ -402,7 +407,7 @@ fn a_raise_in_part_is_a_refusal_of_the_rest() {
 fn a_raise_that_comes_after_we_gave_up_still_counts() {
     let mut play = Play::anonymous().opened();
     play.take(1, &ffa(3000));
-    play.says(Input::IncrementRefused);
+    play.says(refused(3000));
     assert_eq!(play.says(Input::Incremented { to: usd(3000) }), vec![]);
     let State::Open(open) = play.session.state() else { panic!("open") };
     assert_eq!((open.held().authorized(), open.held().limit()), (usd(3000), Limit::Free));
@@ -414,7 +419,7 @@ fn a_close_while_an_increment_is_in_flight_waits_for_its_answer() {
     for (answer, captured, unpaid) in [
         (Input::Incremented { to: usd(3000) }, 3000, 0),
         (Input::Incremented { to: usd(2600) }, 2600, 400),
-        (Input::IncrementRefused, 2500, 500),
+        (refused(3000), 2500, 500),
     ] {
         let mut play = Play::anonymous().opened();
         play.take(1, &ffa(3000));
@@ -439,7 +444,7 @@ fn a_basket_that_grew_beyond_the_raise_in_flight_is_raised_again_after_the_close
     for (answer, captured, unpaid) in [
         (Input::Incremented { to: usd(4950) }, 4950, 0),
         (Input::Incremented { to: usd(4000) }, 4000, 950),
-        (Input::IncrementRefused, 2770, 2180),
+        (refused(4950), 2770, 2180),
     ] {
         let mut play = Play::anonymous().opened();
         assert_eq!(play.take(1, &ffa(2770)), vec![Effect::Increment { to: usd(2770) }]);
@@ -489,7 +494,7 @@ fn a_session_can_be_abandoned_at_every_stage_and_ends_once() {
     let mut waiting = Play::anonymous().opened();
     waiting.take(1, &ffa(3000));
     assert_eq!(waiting.says(Input::Abandoned), vec![]);
-    let end = waiting.says(Input::IncrementRefused);
+    let end = waiting.says(refused(3000));
     assert_eq!((finalized(&end).outcome, owed(&end)), (Outcome::Abandoned, vec![usd(500)]));
 
     for mut over in [authorizing, unlocked, waiting] {

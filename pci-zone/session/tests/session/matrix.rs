@@ -10,7 +10,7 @@ use pci_session::{
     Display, Effect, FridgeInput, Input, InputKind, Notice, Session, Shown, Stage, StepError, TouchKind, admit_shown,
 };
 
-use crate::world::{HOLD, Play, ffa, fridge, fridge_facts, owned, policy, reason, session_id, touch, usd};
+use crate::world::{HOLD, Play, ffa, fridge, fridge_facts, owned, policy, reason, refused, session_id, touch, usd};
 
 const TABLE: &str = include_str!("matrix.txt");
 
@@ -25,7 +25,7 @@ fn inputs() -> Vec<(InputKind, Input)> {
         Input::Fridge(FridgeInput::DoorClosed),
         Input::Fridge(FridgeInput::DoorStayedShut),
         Input::Incremented { to: usd(3000) },
-        Input::IncrementRefused,
+        refused(3000),
         Input::OpenTooLong,
         Input::StayedShutTimeout,
         Input::Abandoned,
@@ -83,7 +83,7 @@ fn states() -> Vec<(&'static str, Session)> {
         ("open, empty", session(opened(), vec![])),
         ("open, sounded, a meal of 500 out", session(opened(), vec![take(500), Input::OpenTooLong])),
         ("open, increment to 3000 in flight", session(opened(), vec![take(3000)])),
-        ("open, limit reached at 2500", session(opened(), vec![take(3000), Input::IncrementRefused])),
+        ("open, limit reached at 2500", session(opened(), vec![take(3000), refused(3000)])),
         ("closing", session(opened(), vec![take(3000), close()])),
         ("closing, 4000 needed and 3000 asked", session(opened(), vec![take(3000), take_more(1000), close()])),
         (

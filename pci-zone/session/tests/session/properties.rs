@@ -85,7 +85,11 @@ fn input(act: &Act, session: &Session) -> Input {
             (Some(Effect::Increment { to }), State::Open(open)) => {
                 let held = open.held().authorized().minor();
                 let granted = held + (to.minor() - held) * tenths / 10;
-                if granted > held { Input::Incremented { to: usd(granted) } } else { Input::IncrementRefused }
+                if granted > held {
+                    Input::Incremented { to: usd(granted) }
+                } else {
+                    Input::IncrementRefused { asked: to }
+                }
             }
             _ => Input::PaymentUnavailable,
         },
@@ -94,7 +98,7 @@ fn input(act: &Act, session: &Session) -> Input {
         Act::DoorOpened => Input::Fridge(FridgeInput::DoorOpened),
         Act::OpenTooLong => Input::OpenTooLong,
         Act::GiveUp => match session.asked() {
-            Some(Effect::Increment { .. }) => Input::IncrementRefused,
+            Some(Effect::Increment { to }) => Input::IncrementRefused { asked: to },
             _ => Input::StayedShutTimeout,
         },
     }
@@ -112,7 +116,7 @@ fn last_word(end: End) -> Input {
 fn last_answer(session: &Session) -> Option<Input> {
     match (session.state(), session.asked()) {
         (State::Closing(_), Some(Effect::Increment { to })) if to.minor() % 2 == 0 => Some(Input::Incremented { to }),
-        (State::Closing(_), _) => Some(Input::IncrementRefused),
+        (State::Closing(_), Some(Effect::Increment { to })) => Some(Input::IncrementRefused { asked: to }),
         _ => None,
     }
 }
@@ -183,10 +187,9 @@ proptest! {
         let (mut asked, mut refused) = (BTreeSet::new(), i64::MAX);
         for act in &acts {
             let input = input(act, &play.session);
-            let in_flight = play.session.asked();
             let effects = play.says(input.clone());
-            if let (Input::IncrementRefused, Some(Effect::Increment { to })) = (&input, in_flight) {
-                refused = to.minor();
+            if let Input::IncrementRefused { asked } = &input {
+                refused = asked.minor();
             }
             for effect in effects {
                 if let Effect::Increment { to } = effect {
@@ -317,7 +320,7 @@ fn any_input(kind: u8, amount: Money, serial: u32) -> Input {
         6 => Input::Fridge(touch(TouchKind::Returned, serial, facts(serial))),
         7 => Input::Fridge(FridgeInput::DoorClosed),
         8 => Input::Incremented { to: amount },
-        9 => Input::IncrementRefused,
+        9 => Input::IncrementRefused { asked: amount },
         10 => Input::OpenTooLong,
         11 => Input::StayedShutTimeout,
         12 => Input::Abandoned,

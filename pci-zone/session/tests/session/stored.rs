@@ -23,7 +23,7 @@ fn busy() -> Play {
 
 fn ended() -> Play {
     let mut play = busy();
-    play.says(Input::IncrementRefused);
+    play.says(crate::world::refused(2600));
     play.close();
     play
 }

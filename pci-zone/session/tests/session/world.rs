@@ -118,6 +118,11 @@ pub(crate) fn cleared(serial: u32) -> Effect {
     Effect::Show(Display::AlarmCleared { barcode: meal(serial) })
 }
 
+/// The raise to this much is refused.
+pub(crate) fn refused(asked_minor: i64) -> Input {
+    Input::IncrementRefused { asked: usd(asked_minor) }
+}
+
 pub(crate) fn reason(text: &str) -> ReasonCode {
     ReasonCode::parse(text).unwrap()
 }
