@@ -20,13 +20,13 @@ pub struct Standing {
     pub open_holds: u64,
 }
 
-/// What the PCI zone has pulled of each feed.
+/// How far the PCI zone has pulled each feed.
 #[derive(Debug, Clone)]
 pub struct Pulled {
-    /// Rows.
-    pub rows: BTreeMap<String, u64>,
-    /// How often the feed was read to its end.
-    pub ends: BTreeMap<String, u64>,
+    /// The revision up to which its rows are known.
+    pub revisions: BTreeMap<String, i64>,
+    /// How often it was read to its end.
+    pub ends: BTreeMap<String, i64>,
 }
 
 #[derive(Deserialize)]
@@ -89,33 +89,33 @@ impl Stack {
         self.control().ledger().await
     }
 
-    /// What purchase-session has pulled of the feeds since it started.
+    /// How far purchase-session has pulled the feeds since it started.
     ///
     /// # Errors
     /// [`Fault`] when it does not answer.
     pub async fn pulled(&self) -> Result<Pulled, Fault> {
         let metrics = self.monitor().text("/metrics").await?;
-        let of = |metric| metrics.lines().filter_map(|line| count_by_feed(line, metric)).collect();
-        Ok(Pulled { rows: of("feed_rows"), ends: of("feed_ends") })
+        let of = |metric| metrics.lines().filter_map(|line| by_feed(line, metric)).collect();
+        Ok(Pulled { revisions: of("feed_revision"), ends: of("feed_ends_total") })
     }
 }
 
-/// The feed and count of a line `larder_purchase_feed_rows_total{feed="meals"} 7`.
-fn count_by_feed(line: &str, metric: &str) -> Option<(String, u64)> {
-    let rest = line.strip_prefix("larder_purchase_")?.strip_prefix(metric)?.strip_prefix("_total{feed=\"")?;
-    let (feed, count) = rest.split_once("\"} ")?;
-    Some((feed.to_owned(), count.parse().ok()?))
+/// The feed and number of a line `larder_purchase_feed_ends_total{feed="meals"} 7`.
+fn by_feed(line: &str, metric: &str) -> Option<(String, i64)> {
+    let rest = line.strip_prefix("larder_purchase_")?.strip_prefix(metric)?.strip_prefix("{feed=\"")?;
+    let (feed, number) = rest.split_once("\"} ")?;
+    Some((feed.to_owned(), number.parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::count_by_feed;
+    use super::by_feed;
 
     #[test]
     fn a_metric_line_is_read() {
-        let line = "larder_purchase_feed_rows_total{feed=\"meals\"} 7";
-        assert_eq!(count_by_feed(line, "feed_rows"), Some(("meals".to_owned(), 7)));
-        assert_eq!(count_by_feed(line, "feed_ends"), None);
-        assert_eq!(count_by_feed("larder_purchase_alarms_total 7", "feed_rows"), None);
+        let line = "larder_purchase_feed_ends_total{feed=\"meals\"} 7";
+        assert_eq!(by_feed(line, "feed_ends_total"), Some(("meals".to_owned(), 7)));
+        assert_eq!(by_feed(line, "feed_revision"), None);
+        assert_eq!(by_feed("larder_purchase_alarms_total 7", "feed_ends_total"), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A service that is killed must come back by itself, on the same port and state, or killing it would prove nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Default for Children {
 }
 
 impl Children {
-    /// Starts a service and keeps it running. Wait for [`Children::ready`] before using it.
+    /// Starts a service and keeps it running. Wait for [`Children::all_ready`] before using it.
     ///
     /// # Errors
     /// [`Fault`] when the process cannot be started at all.
@@ -83,6 +83,27 @@ impl Children {
         self.pids.iter().find(|(known, _)| known == name).and_then(|(_, pid)| *pid.borrow())
     }
 
+    /// Waits until every one of `services` has said that it is ready.
+    ///
+    /// # Errors
+    /// [`Fault`] names the service that ended or did not get ready, with its last words.
+    pub async fn all_ready(&self, services: &[Service]) -> Result<(), Fault> {
+        let until = Instant::now() + READY_WITHIN;
+        for service in services {
+            while !service.ready.exists() {
+                let (ended, late) = (self.pid(&service.name).is_none(), Instant::now() >= until);
+                if ended || late {
+                    let what = if ended { "ended at once" } else { "did not get ready" };
+                    let (name, log) = (&service.name, service.log.display());
+                    let last = last_line(&service.log);
+                    return Err(Fault::new(format!("{name} {what}; its log is {log} and ends: {last}")));
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends every service: SIGTERM first, SIGKILL for those that do not end in time.
     pub async fn end(mut self) {
         self.stop.cancel();
@@ -90,25 +111,9 @@ impl Children {
     }
 }
 
-/// Waits until every one of `services` has said that it is ready.
-///
-/// # Errors
-/// [`Fault`] names the service that did not, and its log.
-pub async fn all_ready(services: &[Service]) -> Result<(), Fault> {
-    let until = Instant::now() + READY_WITHIN;
-    for service in services {
-        while !service.ready.exists() {
-            if Instant::now() >= until {
-                return Err(Fault::new(format!(
-                    "{} did not get ready; its log is {}",
-                    service.name,
-                    service.log.display()
-                )));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-    Ok(())
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().next_back().unwrap_or("(nothing)").to_owned()
 }
 
 fn spawn(service: &Service) -> Result<Child, Fault> {

@@ -11,6 +11,9 @@ const MODULES: [&str; 3] = [
     "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
 ];
 
+/// How the names of temporary folders begin.
+const TEMPORARY: &str = "larder-";
+
 /// The folder of one machine's state, and the names in it.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -37,6 +40,12 @@ impl Layout {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where clients read how to reach everything.
+    #[must_use]
+    pub fn endpoints(&self) -> PathBuf {
+        self.root.join("endpoints.json")
     }
 
     /// SoftHSM's configuration for one token.
@@ -105,7 +114,7 @@ impl Layout {
 /// # Errors
 /// [`Fault`] when it cannot be made.
 pub fn temporary() -> Result<PathBuf, Fault> {
-    let made = tempfile::Builder::new().prefix("larder-").tempdir().map_err(Fault::of("a temporary folder"))?;
+    let made = tempfile::Builder::new().prefix(TEMPORARY).tempdir().map_err(Fault::of("a temporary folder"))?;
     Ok(made.keep())
 }
 
@@ -114,10 +123,11 @@ pub fn temporary() -> Result<PathBuf, Fault> {
 pub struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Owns the folder at `path`.
+    /// Owns the folder at `path`, if [`temporary`] made it: nothing else is ever removed.
     #[must_use]
-    pub fn adopt(path: &Path) -> Self {
-        Self(path.to_owned())
+    pub fn adopt(path: &Path) -> Option<Self> {
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
+        (ours && path.starts_with(std::env::temp_dir())).then(|| Self(path.to_owned()))
     }
 }
 

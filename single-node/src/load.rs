@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fridge_agent::{Agent, SimulatedFridge};
+use fridge_agent::{Agent, EnrollError, SimulatedFridge};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,53 +24,64 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Cards enrolled at once.
 const ENROLLING: usize = 16;
 
-/// Loads `world` into `stack` unless that was done in an earlier run.
+/// Loads `world` into `stack` unless that was done in an earlier run. What does not outlive a run, certificates and
+/// what the processor declines, is made anew.
 ///
 /// # Errors
 /// [`Fault`] with the problem a service told.
 pub async fn load_once(stack: &Stack, world: &World, told: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
-    let done = stack.layout().state("world-loaded");
-    if done.exists() {
-        return Ok(());
-    }
-    load(stack, world, told).await?;
-    std::fs::write(&done, "").map_err(Fault::io("write", &done))
-}
-
-/// Loads `world` into `stack`. `told` hears what is being done.
-///
-/// # Errors
-/// [`Fault`] with the problem a service told.
-pub async fn load(stack: &Stack, world: &World, told: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
-    told("the world: fridges, prices, meals, customers");
-    let currency = world.policy.currency.as_str();
-    let policies = policy(stack, world).await?;
     for fridge in &world.fridges {
         stack.issuer().issue(&Party::Fridge(fridge.fridge.clone()))?;
     }
-    batches(stack, "admin", "fridges", &world.fridges, |row| fridge(row, currency)).await?;
-    batches(stack, "inventory", "meal-types", &world.meal_types, |row| meal_type(row, currency)).await?;
-    batches(stack, "customers", "customers", &world.customers, |row| customer(row, currency)).await?;
-    let subscriptions: HashMap<&str, Option<&str>> =
-        world.customers.iter().map(|c| (c.customer.as_str(), c.subscription.as_deref())).collect();
-    batches(stack, "inventory", "meals", &world.meals, |row| meal(row, &subscriptions)).await?;
     if !world.processor.declines.is_empty() {
         let declines = zeroize::Zeroizing::new(
             serde_json::to_vec(&json!({ "declines": world.processor.declines })).map_err(Fault::of("the declines"))?,
         );
         stack.control().post("/control/declines", declines.to_vec()).await?;
     }
-    let rows = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let wanted = [
-        ("policy", policies),
-        ("fridges", rows(world.fridges.len())),
-        ("meal-types", rows(world.meal_types.len())),
-        ("meals", rows(world.meals.len())),
-        ("customers", rows(world.customers.len())),
-    ];
-    pulled(stack, &wanted).await?;
+    let done = stack.layout().state("world-loaded");
+    if done.exists() {
+        return pulled(stack, &[]).await;
+    }
+    load(stack, world, told).await?;
+    std::fs::write(&done, "").map_err(Fault::io("write", &done))
+}
+
+/// Loads `world` into the services of `stack`. `told` hears what is being done.
+///
+/// # Errors
+/// [`Fault`] with the problem a service told.
+async fn load(stack: &Stack, world: &World, told: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
+    told("the world: fridges, prices, meals, customers");
+    let currency = world.policy.currency.as_str();
+    let policy = json!({ "blocked_after_thefts": world.policy.blocked_after_thefts, "currency": currency });
+    stack.ops("admin")?.put("/policy", &policy).await?;
+    batches(stack, "admin", "fridges", &world.fridges, |row| fridge(row, currency)).await?;
+    batches(stack, "inventory", "meal-types", &world.meal_types, |row| meal_type(row, currency)).await?;
+    batches(stack, "customers", "customers", &world.customers, |row| customer(row, currency)).await?;
+    let subscriptions: HashMap<&str, Option<&str>> =
+        world.customers.iter().map(|c| (c.customer.as_str(), c.subscription.as_deref())).collect();
+    batches(stack, "inventory", "meals", &world.meals, |row| meal(row, &subscriptions)).await?;
+    pulled(stack, &last_revisions(stack, world).await?).await?;
     told("wallet cards, sealed at a reader");
-    enroll(stack, world).await
+    enroll(stack, world, told).await
+}
+
+/// The revision of the last record of each kind: a feed that has come so far has them all.
+async fn last_revisions(stack: &Stack, world: &World) -> Result<Vec<(&'static str, i64)>, Fault> {
+    let last = [
+        ("fridges", "admin", world.fridges.last().map(|row| &row.fridge)),
+        ("meal-types", "inventory", world.meal_types.last().map(|row| &row.gtin)),
+        ("meals", "inventory", world.meals.last().map(|row| &row.barcode)),
+        ("customers", "customers", world.customers.last().map(|row| &row.customer)),
+    ];
+    let mut wanted = vec![("policy", stack.ops("admin")?.revision("/policy").await?)];
+    for (feed, service, id) in last {
+        if let Some(id) = id {
+            wanted.push((feed, stack.ops(service)?.revision(&format!("/{feed}/{id}")).await?));
+        }
+    }
+    Ok(wanted)
 }
 
 async fn batches<T>(
@@ -127,33 +138,19 @@ fn customer(row: &Customer, currency: &str) -> Value {
     })
 }
 
-/// Sets the policy; how many rows of its feed the PCI zone has pulled once it knows this one.
-async fn policy(stack: &Stack, world: &World) -> Result<u64, Fault> {
-    let policy =
-        json!({ "blocked_after_thefts": world.policy.blocked_after_thefts, "currency": world.policy.currency });
-    // There is a policy from the first start on; it must have come in before it can be told from the next.
-    pulled(stack, &[("policy", 1)]).await?;
-    let known = stack.pulled().await?.rows.get("policy").copied().unwrap_or(0);
-    let admin = stack.ops("admin")?;
-    let before: Value = admin.get("/policy").await?;
-    let differs = ["blocked_after_thefts", "currency"].iter().any(|key| before.get(key) != policy.get(key));
-    admin.put("/policy", &policy).await?;
-    Ok(known + u64::from(differs))
-}
-
-/// Waits until purchase-session has pulled so many rows of these feeds, and has read every feed to its end.
-async fn pulled(stack: &Stack, wanted: &[(&str, u64)]) -> Result<(), Fault> {
-    let (mut so_far, mut until) = (0, Instant::now() + PULLED_WITHIN);
+/// Waits until purchase-session knows these feeds up to these revisions, and has read every feed to its end.
+async fn pulled(stack: &Stack, wanted: &[(&str, i64)]) -> Result<(), Fault> {
+    let (mut so_far, mut until) = (Vec::new(), Instant::now() + PULLED_WITHIN);
     loop {
         let pulled = stack.pulled().await?;
-        let rows = pulled.rows.values().sum::<u64>();
-        if rows != so_far {
-            (so_far, until) = (rows, Instant::now() + PULLED_WITHIN);
+        let number = |numbers: &BTreeMap<String, i64>, feed: &str| numbers.get(feed).copied().unwrap_or(0);
+        let behind = wanted.iter().find(|(feed, revision)| number(&pulled.revisions, feed) < *revision);
+        let unread = config::feeds().find(|feed| number(&pulled.ends, feed) == 0);
+        let Some(feed) = behind.map(|(feed, _)| *feed).or(unread) else { return Ok(()) };
+        let now: Vec<i64> = pulled.revisions.into_values().chain(pulled.ends.into_values()).collect();
+        if now != so_far {
+            (so_far, until) = (now, Instant::now() + PULLED_WITHIN);
         }
-        let count = |counts: &BTreeMap<String, u64>, feed: &str| counts.get(feed).copied().unwrap_or(0);
-        let behind = wanted.iter().find(|(feed, rows)| count(&pulled.rows, feed) < *rows).map(|(feed, _)| *feed);
-        let unread = config::feeds().find(|feed| count(&pulled.ends, feed) == 0);
-        let Some(feed) = behind.or(unread) else { return Ok(()) };
         if Instant::now() >= until {
             return Err(Fault::new(format!("the PCI zone has not pulled the {feed}; see the log of purchase-session")));
         }
@@ -162,28 +159,40 @@ async fn pulled(stack: &Stack, wanted: &[(&str, u64)]) -> Result<(), Fault> {
 }
 
 /// Enrols every wallet card at the reader of the first fridge.
-async fn enroll(stack: &Stack, world: &World) -> Result<(), Fault> {
+///
+/// A card that is refused is told and left out: its customer pays with others, or is refused for having none.
+async fn enroll(stack: &Stack, world: &World, told: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
     let Some(first) = world.fridges.first() else { return Ok(()) };
     let (hardware, _controls) = SimulatedFridge::new();
     let agent = Agent::start(agents::config(stack, &first.fridge)?, hardware).map_err(Fault::of("an agent"))?;
     let agent = Arc::new(agent);
-    let mut running: JoinSet<Result<(), Fault>> = JoinSet::new();
+    let mut running: JoinSet<Result<Option<String>, Fault>> = JoinSet::new();
+    let ended = |done: Result<Result<Option<String>, Fault>, tokio::task::JoinError>| {
+        let refused = done.map_err(Fault::of("an enrolment's task"))??;
+        refused.iter().for_each(|refused| told(refused));
+        Ok::<(), Fault>(())
+    };
     for customer in &world.customers {
         let Some(card) = &customer.wallet_card else { continue };
         if running.len() >= ENROLLING
             && let Some(done) = running.join_next().await
         {
-            done.map_err(Fault::of("an enrolment's task"))??;
+            ended(done)?;
         }
         let (agent, track2) = (Arc::clone(&agent), card.track2());
         let (id_token, who) = (customer.id_token.clone(), customer.customer.clone());
         running.spawn(async move {
-            let enrolled = agent.enroll_card(track2, &id_token).await;
-            enrolled.map(|_| ()).map_err(Fault::of(&format!("the wallet card of {who}")))
+            match agent.enroll_card(track2, &id_token).await {
+                Ok(_) => Ok(None),
+                Err(EnrollError::Refused(reason)) => {
+                    Ok(Some(format!("the wallet card of {who} was refused: {reason}")))
+                }
+                Err(error) => Err(Fault::new(format!("the wallet card of {who}: {error}"))),
+            }
         });
     }
     while let Some(done) = running.join_next().await {
-        done.map_err(Fault::of("an enrolment's task"))??;
+        ended(done)?;
     }
     if let Some(agent) = Arc::into_inner(agent) {
         agent.stop().await;

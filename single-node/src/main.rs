@@ -25,6 +25,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Fault> {
+    // State holds keys and PINs: it is its owner's alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let made = std::env::var_os(FOLDER).map(PathBuf::from);
     let Some(folder) = cli.folder().cloned().or(made.clone()) else {
         return again(&layout::temporary()?, true);
@@ -34,7 +36,7 @@ fn run(cli: Cli) -> Result<(), Fault> {
         return again(&folder, false);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Fault::of("a runtime"))?;
-    let temporary = made.as_deref().map(layout::Temporary::adopt);
+    let temporary = made.as_deref().and_then(layout::Temporary::adopt);
     runtime.block_on(cli.run(layout)).inspect_err(|_| {
         // The logs in it are what is needed now.
         temporary.map(std::mem::forget);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ca_identity::{ServiceName, SpiffeId, TrustDomain};
 use ca_mtls::{Identity, TrustBundle};
 use http::HeaderName;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, ETAG};
 use pci_processors::http as client;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,6 +54,16 @@ impl Ops {
     /// [`Fault`] with the problem the service told.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
         self.send(path, client::Request::get(path)).await
+    }
+
+    /// The revision of the record at `path`, which its entity tag tells.
+    ///
+    /// # Errors
+    /// [`Fault`] with the problem the service told.
+    pub async fn revision(&self, path: &str) -> Result<i64, Fault> {
+        let answer = self.answer(path, client::Request::get(path)).await?;
+        let tag = answer.headers.get(ETAG).and_then(|tag| tag.to_str().ok()?.trim_matches('"').parse().ok());
+        tag.ok_or_else(|| Fault::new(format!("{} {path} has no revision", self.service)))
     }
 
     /// Reads `path` as text.

@@ -9,7 +9,7 @@ use ca_identity::ServiceName;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::children::{self, Children, Pid, Service};
+use crate::children::{Children, Pid, Service};
 use crate::control::Control;
 use crate::hsm::Token;
 use crate::issuer::{Issuer, Party};
@@ -52,6 +52,8 @@ impl Stack {
     /// # Errors
     /// [`Fault`] names the part that did not start, and its log.
     pub async fn start(layout: Layout, told: &(dyn Fn(&str) + Sync)) -> Result<Self, Fault> {
+        // A client that finds addresses must find those of this run.
+        let _ = std::fs::remove_file(layout.endpoints());
         told("HSM tokens: one for the PCI zone, one for the authority");
         let pci = Token::prepare(&layout, "pci")?;
         let ca = Token::prepare(&layout, "ca")?;
@@ -147,7 +149,7 @@ impl Stack {
             "pids": pids,
             "logs": self.layout.root().join("log"),
         });
-        let path = self.layout.root().join("endpoints.json");
+        let path = self.layout.endpoints();
         let partial = path.with_extension("partial");
         let text = serde_json::to_vec_pretty(&endpoints).map_err(Fault::of("endpoints.json"))?;
         std::fs::write(&partial, text).map_err(Fault::io("write", &partial))?;
@@ -198,7 +200,7 @@ async fn start_processor(layout: &Layout, children: &mut Children) -> Result<Pro
         ready: ready.clone(),
     };
     children.start(service.clone())?;
-    children::all_ready(&[service]).await?;
+    children.all_ready(&[service]).await?;
     let text = std::fs::read(&ready).map_err(Fault::io("read", &ready))?;
     let processor: Processor = serde_json::from_slice(&text).map_err(Fault::of("the processor's ready file"))?;
     write_secret(&layout.state("processor.key"), &processor.api_key)?;
@@ -238,7 +240,7 @@ async fn start_services(
     for service in &services {
         children.start(service.clone())?;
     }
-    children::all_ready(&services).await?;
+    children.all_ready(&services).await?;
     Ok(addresses)
 }
 

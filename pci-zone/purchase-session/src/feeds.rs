@@ -115,12 +115,13 @@ impl Source {
             return Err(PullError::Status(answer.status.as_u16()));
         }
         let page: FeedPage<R> = serde_json::from_slice(&answer.body).map_err(|_| PullError::Page)?;
-        let (rows, more) = (u64::try_from(page.rows.len()).unwrap_or(0), page.more);
+        let (rows, more, revision) = (u64::try_from(page.rows.len()).unwrap_or(0), page.more, page.revision);
         self.store.apply_feed(page).await.map_err(|error| {
             tracing::error!(feed = R::FEED, %error, "a page could not be applied");
             PullError::Store
         })?;
         self.metrics.feed_rows.get_or_create(&Feed { feed: R::FEED }).inc_by(rows);
+        self.metrics.feed_revision.get_or_create(&Feed { feed: R::FEED }).set(revision);
         if !more {
             self.metrics.feed_ends.get_or_create(&Feed { feed: R::FEED }).inc();
         }

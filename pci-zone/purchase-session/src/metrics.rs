@@ -59,6 +59,8 @@ pub struct Metrics {
     pub feed_failures: Counter,
     /// Rows pulled, by feed.
     pub feed_rows: Family<Feed, Counter>,
+    /// The revision up to which rows are known, by feed.
+    pub feed_revision: Family<Feed, Gauge<i64, AtomicI64>>,
     /// How often a feed was read to its end, by feed. A feed that never was holds the doors shut.
     pub feed_ends: Family<Feed, Counter>,
     /// Connections now open.
@@ -90,6 +92,7 @@ impl Default for Metrics {
             relay_failures: Counter::default(),
             feed_failures: Counter::default(),
             feed_rows: Family::default(),
+            feed_revision: Family::default(),
             feed_ends: Family::default(),
             connections: Gauge::default(),
             handshake_failures: Counter::default(),
@@ -114,6 +117,7 @@ impl Metrics {
         r.register("relay_failures", "Posts of events that failed", self.relay_failures.clone());
         r.register("feed_failures", "Pulls of feeds that failed", self.feed_failures.clone());
         r.register("feed_rows", "Rows pulled, by feed", self.feed_rows.clone());
+        r.register("feed_revision", "Revision up to which rows are known, by feed", self.feed_revision.clone());
         r.register("feed_ends", "How often a feed was read to its end, by feed", self.feed_ends.clone());
         r.register("connections", "Connections now open", self.connections.clone());
         r.register("handshake_failures", "Handshakes that failed", self.handshake_failures.clone());

@@ -32,8 +32,10 @@ pub use report::Totals;
 const WINDOW: usize = 2_048;
 /// Sessions asked for at once when reporting.
 const PAGE: usize = 100;
-/// How long, after the last session, everything may take to be booked and settled.
-const SETTLED_WITHIN: Duration = Duration::from_secs(180);
+/// How long booking and settling may stand still, after the last session.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// How often it is looked how far they are.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What to play.
 #[derive(Debug, Clone)]
@@ -54,6 +56,7 @@ pub struct Plan {
 /// [`Fault`] when the day cannot be read, a session does not end, or the books do not close.
 pub async fn replay(stack: &Stack, world: &World, plan: &Plan) -> Result<Totals, Fault> {
     let sessions = plan.day.join("sessions.jsonl");
+    let before = stack.books().await?.sessions;
     let bodies = Arc::new(Bodies::start(stack, world).await?);
     let bar = progress(&sessions)?;
     let killer = plan.kill_every.zip(stack.pid("purchase-session"));
@@ -65,7 +68,7 @@ pub async fn replay(stack: &Stack, world: &World, plan: &Plan) -> Result<Totals,
     bar.finish_and_clear();
     let played = played?;
     bodies.stop().await;
-    settled(stack, played).await?;
+    settled(stack, before + played).await?;
     write_report(stack, world, plan, &sessions).await
 }
 
@@ -144,21 +147,25 @@ async fn kill_again_and_again(pid: crate::children::Pid, every: Duration) {
     }
 }
 
-/// Waits until every session is booked, the processor holds nothing open, and every payment is settled.
-async fn settled(stack: &Stack, played: u64) -> Result<(), Fault> {
-    let until = Instant::now() + SETTLED_WITHIN;
+/// Waits until `wanted` sessions are booked, the processor holds nothing open, and every payment is settled.
+async fn settled(stack: &Stack, wanted: u64) -> Result<(), Fault> {
+    let (mut so_far, mut until) = ((0, 0, 0), Instant::now() + SETTLED_WITHIN);
     loop {
         let standing = stack.books().await?;
-        if standing.sessions >= played && standing.pending == 0 && standing.open_holds == 0 {
+        if standing.sessions >= wanted && standing.pending == 0 && standing.open_holds == 0 {
             return Ok(());
+        }
+        let now = (standing.sessions, standing.pending, standing.open_holds);
+        if now != so_far {
+            (so_far, until) = (now, Instant::now() + SETTLED_WITHIN);
         }
         if Instant::now() >= until {
             return Err(Fault::new(format!(
-                "the books do not close: {} of {played} sessions booked, {} settlements pending, {} holds open",
+                "the books do not close: {} of {wanted} sessions booked, {} settlements pending, {} holds open",
                 standing.sessions, standing.pending, standing.open_holds
             )));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
