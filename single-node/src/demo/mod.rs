@@ -1,6 +1,7 @@
 //! The five stories of a purchase and the refusals, told as they happen: what is seen at the fridge, what the PCI zone
 //! does, what the world outside is told. Everything shown is read from the running system; nothing is made up.
 
+mod event;
 mod scan;
 mod screen;
 mod stories;
@@ -32,8 +33,18 @@ pub async fn demo(layout: Layout, paced: bool) -> Result<Stack, Fault> {
     let told = stage.tell().await;
     stage.close().await;
     told?;
+    what_it_contains(&stack, &screen).await?;
     what_it_cannot_contain(&stack, &world, &screen)?;
     Ok(stack)
+}
+
+/// Shows the first purchase's event, whole.
+async fn what_it_contains(stack: &Stack, screen: &Screen) -> Result<(), Fault> {
+    screen.title("What the world outside was told of the first purchase, whole");
+    let event = event::first_purchase(stack.layout()).await?;
+    let text = serde_json::to_string_pretty(&event).map_err(Fault::of("an event"))?;
+    text.lines().for_each(|line| screen.text(line));
+    Ok(())
 }
 
 /// Looks for every card number used above in every file the system wrote.
@@ -55,7 +66,7 @@ fn what_it_cannot_contain(stack: &Stack, world: &World, screen: &Screen) -> Resu
         return Err(Fault::new("a card number was found in a file; this must never happen".to_owned()));
     }
     screen.text(
-        "A card is sealed at the reader and opened only inside the PKCS#11 module's process; everything else knows a token.",
+        "A card is sealed at the reader to a key inside the HSM, opened in one buffer that is wiped, and known as a token ever after.",
     );
     Ok(())
 }

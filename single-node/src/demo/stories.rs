@@ -242,7 +242,8 @@ impl<'a> Stage<'a> {
         let meals = booked.get("meals").and_then(Value::as_array).map_or(0, Vec::len);
         let customer = booked.get("customer").and_then(Value::as_str).unwrap_or("nobody known");
         let outcome = booked.get("outcome").and_then(Value::as_str).unwrap_or("?");
-        let told = format!("one event told them all: {outcome}, {meals} meals, {customer}");
+        let meals = if meals == 1 { "1 meal".to_owned() } else { format!("{meals} meals") };
+        let told = format!("one event told them all: {outcome}, {meals}, {customer}");
         self.screen.say(Voice::Outside, &told).await;
         Ok(())
     }
@@ -267,10 +268,10 @@ impl<'a> Stage<'a> {
         let until = Instant::now() + BOOKED_WITHIN;
         loop {
             let page: Value = self.stack.ops("customers")?.get("/thefts?page_size=100").await?;
-            let count = page.get("items").and_then(Value::as_array).map_or(0, Vec::len);
+            let count = page.get("thefts").and_then(Value::as_array).map_or(0, Vec::len);
             if count > 0 || Instant::now() >= until {
                 self.screen
-                    .say(Voice::Outside, &format!("theft on record {against} ({count} in all); charged in full"))
+                    .say(Voice::Outside, &format!("a theft stands {against} ({count} in all); charged in full"))
                     .await;
                 return Ok(());
             }
