@@ -22,7 +22,7 @@ pub enum Method {
     EnrollCard,
     /// `PurchaseSession/ReportTamper`.
     ReportTamper,
-    /// `grpc.health.v1.Health/Check` and `GET /healthz`.
+    /// `GET /healthz`.
     Health,
     /// `GET /metrics`.
     Metrics,
