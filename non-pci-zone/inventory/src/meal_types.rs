@@ -1,4 +1,7 @@
 //! Meal types and their prices. A price holds for sessions that begin after it reached the PCI zone.
+//!
+//! A basket is summed up in one currency, in an integer of bounded size, and authorized as one amount. So a price has a
+//! bound, and all prices are in one currency: that of the prices there are. To change it, all are changed at once.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -13,6 +16,8 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
 const MAX_NAME: usize = 200;
+/// No meal costs more, in minor units: what is beyond is a slip of the hand or of a decimal point.
+const MAX_PRICE_MINOR: i64 = 10_000_000;
 
 /// A meal type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +27,7 @@ pub struct MealType {
     pub gtin: Gtin,
     /// What people call it; 1 to 200 bytes.
     pub name: String,
-    /// What it costs; not negative.
+    /// What it costs; from 0 to 10,000,000 minor units, in the currency of all others.
     pub price: Money,
 }
 
@@ -54,8 +59,8 @@ impl MealType {
         if self.name.trim().is_empty() || self.name.len() > MAX_NAME {
             return Err(Problem::invalid(format!("a name has 1 to {MAX_NAME} bytes")));
         }
-        if self.price.minor() < 0 {
-            return Err(Problem::invalid("a price is not negative"));
+        if !(0..=MAX_PRICE_MINOR).contains(&self.price.minor()) {
+            return Err(Problem::invalid(format!("a price is from 0 to {MAX_PRICE_MINOR} minor units")));
         }
         Ok(())
     }
@@ -93,6 +98,16 @@ async fn save(tx: &mut WriteTx, meal_type: &MealType) -> Result<i64, ApiError> {
     .execute(tx.sql())
     .await?;
     Ok(rev)
+}
+
+/// Refuses what was saved in this transaction when it leaves prices in more than one currency.
+async fn agree(tx: &mut WriteTx) -> Result<(), ApiError> {
+    let (one, other): (Option<String>, Option<String>) =
+        sqlx::query_as("SELECT MIN(currency), MAX(currency) FROM meal_type").fetch_one(tx.sql()).await?;
+    if one == other {
+        return Ok(());
+    }
+    Err(Problem::conflict("currency_in_use", "all meal types are priced in one currency").into())
 }
 
 pub(crate) async fn list(
@@ -140,6 +155,7 @@ pub(crate) async fn create(
         return if known == meal_type { Answer::record(rev, &known) } else { Err(conflict().into()) };
     }
     let rev = save(&mut tx, &meal_type).await?;
+    agree(&mut tx).await?;
     tx.audit(allowed.who(), "meal_type.create", meal_type.gtin.as_str(), &json!(meal_type), now).await?;
     let answer = Answer::created(rev, &meal_type)?;
     ticket.keep(&mut tx, &answer, now).await?;
@@ -164,6 +180,7 @@ pub(crate) async fn put(
     let known = find(tx.sql(), &gtin).await?;
     if_match.check(known.as_ref().map_or(0, |(_, rev)| *rev))?;
     let rev = save(&mut tx, &meal_type).await?;
+    agree(&mut tx).await?;
     tx.audit(allowed.who(), "meal_type.put", gtin.as_str(), &json!(meal_type), kit.now()).await?;
     tx.commit().await?;
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
@@ -186,9 +203,35 @@ pub(crate) async fn batch_create(
             created += 1;
         }
     }
+    agree(&mut tx).await?;
     let existing = batch.meal_types.len() - created;
     let told = json!({ "created": created, "existing": existing });
     tx.audit(allowed.who(), "meal_type.batch_create", "", &told, kit.now()).await?;
     tx.commit().await?;
     Answer::ok(&told)
+}
+
+/// Changes names and prices of many at once, or of none: what is not there is not made.
+pub(crate) async fn batch_update(
+    allowed: Allowed<InventoryWrite>,
+    State(kit): State<Kit<NoSettings>>,
+    Body(batch): Body<MealTypes>,
+) -> Result<Answer, ApiError> {
+    check_batch(&batch.meal_types)?;
+    batch.meal_types.iter().try_for_each(MealType::check)?;
+    let (mut tx, now) = (kit.db().write().await?, kit.now());
+    let mut updated = 0_usize;
+    for meal_type in &batch.meal_types {
+        let found = find(tx.sql(), &meal_type.gtin).await?;
+        let (known, _) = found.ok_or_else(|| Problem::not_found("meal type").with("gtin", meal_type.gtin.as_str()))?;
+        if known != *meal_type {
+            save(&mut tx, meal_type).await?;
+            let told = json!({ "before": known, "after": meal_type });
+            tx.audit(allowed.who(), "meal_type.update", meal_type.gtin.as_str(), &told, now).await?;
+            updated += 1;
+        }
+    }
+    agree(&mut tx).await?;
+    tx.commit().await?;
+    Answer::ok(&json!({ "updated": updated }))
 }

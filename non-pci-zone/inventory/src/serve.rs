@@ -22,6 +22,7 @@ pub async fn serve(config: Config<NoSettings>, ending: CancellationToken) -> Res
         .get("/meal-types", meal_types::list)
         .post("/meal-types", meal_types::create)
         .post("/meal-types:batchCreate", meal_types::batch_create)
+        .post("/meal-types:batchUpdate", meal_types::batch_update)
         .get("/meal-types/{gtin}", meal_types::read)
         .put("/meal-types/{gtin}", meal_types::put)
         .get("/meals", meals::list)

@@ -200,3 +200,42 @@ async fn a_change_says_which_state_it_was_made_for_and_reaches_the_feed() {
     assert_eq!(audit["entries"].as_array().unwrap().len(), 4);
     assert_eq!(audit["entries"][0]["who"], json!("spiffe://larder.internal/operator/operator-ada"));
 }
+
+#[tokio::test]
+async fn a_price_is_one_that_a_basket_can_be_summed_up_in() {
+    let running = start().await;
+    let (client, pci) = (running.client("operator/operator-ada"), running.client("service/purchase-session"));
+    let other = "09500000000204";
+    let priced = |gtin: &str, minor: i64, currency: &str| json!({"gtin": gtin, "name": "Soup", "price": {"minor": minor, "currency": currency}});
+    ok(client.post("/meal-types", &priced(GTIN, 10_000_000, "USD"))).await;
+    let batch = |rows: &[Value]| json!({ "meal_types": rows });
+    for minor in [-1, 10_000_001, i64::MAX] {
+        let bad = priced(other, minor, "USD");
+        for (path, body) in [("/meal-types", bad.clone()), ("/meal-types:batchCreate", batch(&[bad.clone()]))] {
+            let reply = client.post(path, &body).await.unwrap();
+            assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (422, &json!("invalid")), "{path} {minor}");
+        }
+        let put = client.put(&format!("/meal-types/{other}"), &bad).await.unwrap();
+        assert_eq!((put.status.as_u16(), &put.json()["code"]), (422, &json!("invalid")), "{minor}");
+    }
+    let euros = priced(other, 1, "EUR");
+    let single = client.post("/meal-types", &euros).await.unwrap();
+    let many = client.post("/meal-types:batchCreate", &batch(&[euros.clone()])).await.unwrap();
+    for reply in [single, many, client.put(&format!("/meal-types/{other}"), &euros).await.unwrap()] {
+        assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (409, &json!("currency_in_use")));
+    }
+    let feed = ok(pci.get("/feed/meal-types")).await;
+    assert_eq!(feed["rows"], json!([priced(GTIN, 10_000_000, "USD")]), "nothing of what was refused is told");
+    ok(client.post("/meal-types", &priced(other, 700, "USD"))).await;
+    let half = client.post("/meal-types:batchUpdate", &batch(&[priced(GTIN, 600, "EUR")])).await.unwrap();
+    assert_eq!(half.json()["code"], json!("currency_in_use"));
+    let unknown = batch(&[priced("09500000000211", 1, "USD")]);
+    assert_eq!(client.post("/meal-types:batchUpdate", &unknown).await.unwrap().status.as_u16(), 404);
+    let all = batch(&[priced(GTIN, 600, "EUR"), priced(other, 650, "EUR")]);
+    for updated in [2, 0] {
+        assert_eq!(ok(client.post("/meal-types:batchUpdate", &all)).await, json!({ "updated": updated }));
+    }
+    assert_eq!(ok(pci.get("/feed/meal-types")).await["rows"], all["meal_types"]);
+    let audit = ok(client.get(&format!("/audit?target={other}"))).await;
+    assert_eq!(audit["entries"][1]["what"], json!("meal_type.update"));
+}
