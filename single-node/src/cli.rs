@@ -209,6 +209,8 @@ async fn stack(args: StackArgs, layout: Layout) -> Result<(), Fault> {
         () = end.asked() => return Ok(()),
     };
     let fridges: Vec<String> = world.fridges.iter().map(|fridge| fridge.fridge.clone()).collect();
+    // The world names cards, which the services do not know any more by now; neither may we while everything is up.
+    drop(world);
     let endpoints = stack.write_endpoints(&fridges)?;
     say(&format!("ready: {}", endpoints.display()));
     end.asked().await;
