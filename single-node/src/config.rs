@@ -20,6 +20,10 @@ const FEEDS: [(&str, &[&str]); 4] = [
     ("customers", &["customers", "cards"]),
 ];
 
+/// What purchase-session is told from our own environment: what to log, in the variable that the other services read by
+/// themselves, and where to send its spans, `host:port` of a collector.
+const FROM_ENVIRONMENT: [(&str, &str); 2] = [("log", "LARDER_LOG"), ("collector", "LARDER_COLLECTOR")];
+
 /// Every feed that the PCI zone pulls.
 pub fn feeds() -> impl Iterator<Item = &'static str> {
     FEEDS.iter().flat_map(|(_, feeds)| feeds.iter().copied())
@@ -103,7 +107,7 @@ pub fn write_purchase(layout: &Layout, issuer: &Issuer, asked: &Purchase<'_>) ->
         let feeds = feeds.iter().map(text).collect();
         Value::Table(table([("name", text(name)), ("address", address(name)), ("feeds", Value::Array(feeds))]))
     };
-    let config = table([
+    let mut config = table([
         ("listen", address(PURCHASE)),
         ("ready_file", path(&layout.ready(PURCHASE))),
         ("database", path(&layout.state("purchase-session.sqlite"))),
@@ -113,5 +117,7 @@ pub fn write_purchase(layout: &Layout, issuer: &Issuer, asked: &Purchase<'_>) ->
         ("subscribers", Value::Array(OPS.iter().map(|(name, _)| subscriber(name)).collect())),
         ("feeds", Value::Array(FEEDS.iter().map(feed).collect())),
     ]);
+    let told = FROM_ENVIRONMENT.iter().filter_map(|(key, variable)| Some((*key, std::env::var(variable).ok()?)));
+    config.extend(told.map(|(key, value)| (key.to_owned(), text(value))));
     write(layout, PURCHASE, &config)
 }
