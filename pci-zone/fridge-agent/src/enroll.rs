@@ -62,7 +62,7 @@ pub(crate) async fn enroll(
     };
     loop {
         match shared.service.enroll_card(request.clone()).await {
-            Ok(response) => return judge(response, shared).await,
+            Ok(response) => return judge(response, shared),
             Err(failure) => pause(failure, &mut backoff).await?,
         }
     }
@@ -79,14 +79,14 @@ async fn pause(failure: Failure, backoff: &mut Backoff) -> Result<(), EnrollErro
     Ok(())
 }
 
-async fn judge(response: EnrollCardResponse, shared: &Shared) -> Result<Enrolled, EnrollError> {
+fn judge(response: EnrollCardResponse, shared: &Shared) -> Result<Enrolled, EnrollError> {
     if response.result == "enrolled" {
         let brand = serde_json::from_value(serde_json::Value::String(response.brand)).ok();
         return Ok(Enrolled { brand, last_four: LastFour::parse(&response.last_four).ok() });
     }
     let reason = ReasonCode::parse(&response.result).map_err(|_| EnrollError::Fault)?;
     if reason.as_str() == SEALING_KEY_UNKNOWN {
-        shared.keys.drop_key().await;
+        shared.keys.drop_key();
     }
     Err(EnrollError::Refused(reason))
 }

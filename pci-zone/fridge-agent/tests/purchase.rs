@@ -169,6 +169,47 @@ async fn a_key_the_service_does_not_know_any_more_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_card_waits_for_a_service_that_does_not_give_its_key_at_once() {
+    let mut world = World::new().await;
+    world.fake.until(|state| state.keys_asked == 1).await;
+    world.kill();
+    world.fake.with(|state| state.key_failures = 5);
+    world.start();
+    world.swipe().await;
+    assert!(matches!(world.seen().await, Seen::Unlocked { .. }), "and is not refused for the first failure");
+    assert!(world.fake.with(|state| state.keys_asked) > 6);
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_gives_refuses_the_card_in_time() {
+    let mut world = World::with(Limits { unreachable_after_ms: 300, ..Limits::default() }).await;
+    world.fake.until(|state| state.keys_asked == 1).await;
+    world.kill();
+    world.fake.with(|state| state.key_failures = usize::MAX);
+    world.start();
+    let session = world.swipe().await;
+    let Seen::Refused { session: of, reason } = world.seen().await else { panic!("not refused") };
+    assert_eq!((of, reason.as_str()), (session, "payment_unavailable"));
+}
+
+#[tokio::test]
+async fn a_key_is_renewed_before_its_end_and_used_until_then() {
+    let mut world = World::new().await;
+    world.fake.until(|state| state.keys_asked == 1).await;
+    world.kill();
+    world.fake.with(|state| state.key_max_age_s = 2);
+    world.start();
+    world.fake.until(|state| state.keys_asked >= 3).await;
+    // From now on no key is given, and the one that is there is good for hours.
+    world.fake.with(|state| state.key_max_age_s = 3_600);
+    let asked = world.fake.with(|state| state.keys_asked);
+    world.fake.until(|state| state.keys_asked > asked).await;
+    world.fake.with(|state| state.key_failures = usize::MAX);
+    world.swipe().await;
+    world.see_unlocked().await;
+}
+
+#[tokio::test]
 async fn an_agent_whose_identity_speaks_elsewhere_backs_off_and_tells_the_technician() {
     let world = World::new().await;
     world.fake.with(|state| state.breaks = [support::Break::Status(tonic::Code::Aborted)].into());

@@ -90,9 +90,8 @@ impl<H: Hardware> Driver<H> {
         let disk = Arc::clone(&shared.config.disk);
         let (reports, reporter) = tamper::start(shared.service.clone(), disk, recovered.reports, limits.max_reports);
         tasks.spawn(reporter);
-        let warm = Arc::clone(&shared);
-        // A card that comes before the key is there asks for it itself; so a failure here is nobody's loss.
-        tasks.spawn(async move { drop(warm.keys.current().await) });
+        let fresh = Arc::clone(&shared);
+        tasks.spawn(async move { fresh.keys.keep_fresh().await });
 
         let within = Duration::from_millis(limits.hardware_within_ms);
         let door_open = tokio::time::timeout(within, hardware.door_is_open()).await.unwrap_or(false);
@@ -161,7 +160,7 @@ impl<H: Hardware> Driver<H> {
             LinkEventKind::Connected => self.input(AgentInput::Connected).await,
             LinkEventKind::Answered { acknowledged, answer } => {
                 if matches!(&answer, Some(Answer::Refused(reason)) if reason.as_str() == SEALING_KEY_UNKNOWN) {
-                    self.shared.keys.drop_key().await;
+                    self.shared.keys.drop_key();
                 }
                 self.input(AgentInput::Answered { session: event.session, acknowledged, answer }).await;
             }
@@ -215,7 +214,7 @@ impl<H: Hardware> Driver<H> {
         self.tasks.spawn(async move {
             let context = SealingContext { fridge: shared.config.fridge.clone(), session };
             let within = Duration::from_millis(shared.config.limits.unreachable_after_ms);
-            let key = tokio::time::timeout(within, shared.keys.current()).await;
+            let key = tokio::time::timeout(within, shared.keys.obtained()).await;
             let card = match key {
                 Ok(Ok(key)) => seal(track2, &context, &key).ok(),
                 _ => None,

@@ -95,6 +95,9 @@ pub struct State {
     pub enroll_result: String,
     pub open_within_s: u32,
     pub key_id: String,
+    /// Fail so many calls for the key.
+    pub key_failures: usize,
+    pub key_max_age_s: u32,
 }
 
 impl State {
@@ -128,6 +131,7 @@ impl Fake {
         let state = State {
             open_within_s: 20,
             key_id: "seal-1".to_owned(),
+            key_max_age_s: 3_600,
             enroll_result: "enrolled".to_owned(),
             ..State::default()
         };
@@ -250,12 +254,14 @@ impl PurchaseSession for Face {
         &self,
         _: Request<proto::SealingKeyRequest>,
     ) -> Result<Response<proto::SealingKeyResponse>, Status> {
-        let key_id = self.0.with(|state| {
+        let (failure, key_id, max_age_s) = self.0.with(|state| {
             state.keys_asked += 1;
-            state.key_id.clone()
+            let failure = (state.key_failures > 0).then(|| Status::unavailable("as the test wants it"));
+            state.key_failures = state.key_failures.saturating_sub(1);
+            (failure, state.key_id.clone(), state.key_max_age_s)
         });
         let public_key = self.0.public.clone();
-        Ok(Response::new(proto::SealingKeyResponse { key_id, public_key, max_age_s: 3_600 }))
+        failure.map_or(Ok(Response::new(proto::SealingKeyResponse { key_id, public_key, max_age_s })), Err)
     }
 
     async fn purchase(&self, request: Request<Streaming<proto::FridgeMessage>>) -> Result<Response<Answers>, Status> {
