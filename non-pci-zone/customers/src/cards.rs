@@ -1,7 +1,8 @@
 //! Cards by their token: in whose wallet, whether blocked, and what counts against them when nobody is known.
 //!
-//! A card may be in several wallets, as a family's is; swiped, it stands for the customer who enrolled it last. It leaves
-//! the card's number to the vault, where it has already been forgotten.
+//! A card may be in several wallets, as a family's is: each of them pays with it. Swiped, it stands for the customer who
+//! enrolled it first, as long as he has it, so that nobody takes over a card by enrolling it too. It leaves the card's
+//! number to the vault, where it has already been forgotten.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -78,24 +79,32 @@ pub(crate) async fn enroll(
     at: Timestamp,
 ) -> Result<(), ApiError> {
     know(tx, card).await?;
-    sqlx::query("UPDATE card SET customer = $1 WHERE token = $2")
-        .bind(customer.as_str())
-        .bind(card.token.as_str())
-        .execute(tx.sql())
-        .await?;
     sqlx::query("INSERT INTO wallet (customer, token, enrolled_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
         .bind(customer.as_str())
         .bind(card.token.as_str())
         .bind(at.micros())
         .execute(tx.sql())
         .await?;
+    stand(tx, &card.token).await
+}
+
+/// Says for whom the card stands, after a change of the wallets it is in.
+pub(crate) async fn stand(tx: &mut WriteTx, token: &Token) -> Result<(), ApiError> {
+    sqlx::query(
+        "UPDATE card SET customer = (SELECT customer FROM wallet WHERE wallet.token = card.token ORDER BY id LIMIT 1)
+         WHERE token = $1",
+    )
+    .bind(token.as_str())
+    .execute(tx.sql())
+    .await?;
     Ok(())
 }
 
-/// Cards in a customer's wallet, or that stand for him.
+/// Cards that are, or were, a customer's: in his wallet, or with something on them that counts against him.
 pub(crate) async fn tokens_of(tx: &mut WriteTx, customer: &CustomerId) -> Result<Vec<Token>, ApiError> {
     let tokens: Vec<String> = sqlx::query_scalar(
-        "SELECT token FROM wallet WHERE customer = $1 UNION SELECT token FROM card WHERE customer = $1",
+        "SELECT token FROM wallet WHERE customer = $1 UNION SELECT token FROM theft WHERE customer = $1
+         UNION SELECT token FROM unpaid WHERE customer = $1",
     )
     .bind(customer.as_str())
     .fetch_all(tx.sql())
@@ -174,7 +183,7 @@ pub(crate) async fn patch(
     Answer::record(rev, &card)
 }
 
-/// The cards of a wallet, the default first.
+/// The cards of a wallet, the default first, each with the customer for whom it stands when it is swiped.
 pub(crate) async fn wallet(
     _: Allowed<CustomersRead>,
     State(kit): State<Kit<Settings>>,
@@ -182,21 +191,22 @@ pub(crate) async fn wallet(
 ) -> Result<Answer, ApiError> {
     let mut tx = kit.db().read().await?;
     record::find(&mut tx, &id).await?.ok_or_else(|| Problem::not_found("customer"))?;
-    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
-        "SELECT card.token, card.brand, card.last_four, wallet.enrolled_at FROM wallet
+    let rows: Vec<(String, String, String, Option<String>, i64)> = sqlx::query_as(
+        "SELECT card.token, card.brand, card.last_four, card.customer, wallet.enrolled_at FROM wallet
          JOIN card ON card.token = wallet.token WHERE wallet.customer = $1 ORDER BY wallet.id",
     )
     .bind(id.as_str())
     .fetch_all(&mut *tx)
     .await?;
-    let cards = rows.iter().map(|(token, brand, last_four, at)| {
+    let cards = rows.iter().map(|(token, brand, last_four, stands_for, at)| {
         let card = record::card_ref(token, brand, last_four)?;
-        Ok(json!({ "card": card, "enrolled_at": Timestamp::from_micros(*at).rfc3339() }))
+        let at = Timestamp::from_micros(*at).rfc3339();
+        Ok(json!({ "card": card, "stands_for": stands_for, "enrolled_at": at }))
     });
     Answer::ok(&json!({ "wallet": cards.collect::<Result<Vec<_>, ApiError>>()? }))
 }
 
-/// Takes a card out of a wallet.
+/// Takes a card out of a wallet. It stands from now on for the next of those that still have it.
 pub(crate) async fn remove(
     allowed: Allowed<CustomersWrite>,
     State(kit): State<Kit<Settings>>,
@@ -211,11 +221,7 @@ pub(crate) async fn remove(
     if done.rows_affected() == 0 {
         return Err(Problem::not_found("card in this wallet").into());
     }
-    sqlx::query("UPDATE card SET customer = NULL WHERE token = $1 AND customer = $2")
-        .bind(token.as_str())
-        .bind(id.as_str())
-        .execute(tx.sql())
-        .await?;
+    stand(&mut tx, &token).await?;
     publish(&mut tx, &token, kit.settings().currency).await?;
     record::publish(&mut tx, &id).await?;
     tx.audit(allowed.who(), "wallet.remove", id.as_str(), &json!({ "token": token }), kit.now()).await?;

@@ -240,7 +240,8 @@ pub(crate) async fn patch(
     Answer::record(customer.rev, &customer)
 }
 
-/// Erases a person on request: name, tokens and wallet go; what he took and owes stays with the card.
+/// Erases a person on request: name, tokens and wallet go; what he took and owes counts against the card from now on, or
+/// being erased would be the way to take meals for nothing.
 pub(crate) async fn erase(
     allowed: Allowed<CustomersWrite>,
     State(kit): State<Kit<Settings>>,
@@ -251,9 +252,15 @@ pub(crate) async fn erase(
     let customer = find(tx.sql(), &id).await?.ok_or_else(|| Problem::not_found("customer"))?;
     if_match.demand(customer.rev)?;
     let tokens = cards::tokens_of(&mut tx, &id).await?;
-    sqlx::query("DELETE FROM id_token WHERE customer = $1").bind(id.as_str()).execute(tx.sql()).await?;
-    sqlx::query("DELETE FROM wallet WHERE customer = $1").bind(id.as_str()).execute(tx.sql()).await?;
-    sqlx::query("UPDATE card SET customer = NULL WHERE customer = $1").bind(id.as_str()).execute(tx.sql()).await?;
+    for text in [
+        "DELETE FROM id_token WHERE customer = $1",
+        "DELETE FROM wallet WHERE customer = $1",
+        "UPDATE theft SET customer = NULL WHERE customer = $1",
+        "UPDATE unpaid SET customer = NULL WHERE customer = $1",
+        "DELETE FROM answer WHERE json_extract(body, '$.customer') = $1", // a kept answer tells his name
+    ] {
+        sqlx::query(text).bind(id.as_str()).execute(tx.sql()).await?;
+    }
     sqlx::query(
         "UPDATE customer SET name = '', subscription = NULL, expert = NULL, referral_code = NULL, credit_minor = 0,
             erased_at = $1 WHERE id = $2",
@@ -263,6 +270,7 @@ pub(crate) async fn erase(
     .execute(tx.sql())
     .await?;
     for token in tokens {
+        cards::stand(&mut tx, &token).await?;
         cards::publish(&mut tx, &token, kit.settings().currency).await?;
     }
     publish_erased(&mut tx, customer).await?;

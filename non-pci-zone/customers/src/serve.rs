@@ -10,6 +10,7 @@ use crate::{Settings, cards, credit, customers, drive, id_tokens, standing};
 const STEPS: &[Step] = &[
     (1, "kit", include_str!("../../../migrations/customers/0001_kit.sql")),
     (2, "customers", include_str!("../../../migrations/customers/0002_customers.sql")),
+    (3, "lookups", include_str!("../../../migrations/customers/0003_lookups.sql")),
 ];
 
 /// Serves until `ending` is cancelled.

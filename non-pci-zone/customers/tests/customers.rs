@@ -14,6 +14,8 @@ use pci_contract::IdTokenDigest;
 use serde_json::{Value, json};
 use support::{Running, SESSION, TOKEN, card, deliver, event, finalized, usd};
 
+const SECOND: &str = "tok_1_bbcdefghijklmnopqrstuvwxyz";
+
 async fn start() -> Running {
     Running::start("customers", Settings::default(), ops_customers::serve).await
 }
@@ -50,13 +52,22 @@ fn failed(sequence: u64, customer: Option<&str>, minor: i64) -> Value {
 }
 
 fn enrolled(sequence: u64, token: &str, last_four: &str) -> Value {
+    enrolled_by("CU-1", sequence, token, last_four)
+}
+
+fn enrolled_by(customer: &str, sequence: u64, token: &str, last_four: &str) -> Value {
     event(
         sequence,
         "larder.card.enrolled.v1",
         json!({
-        "enrollment": "00000000-0000-7000-8000-000000000001", "customer": "CU-1",
+        "enrollment": "00000000-0000-7000-8000-000000000001", "customer": customer,
         "card": {"token": token, "brand": "visa", "last_four": last_four}, "at": 1_772_431_268_000_000_i64}),
     )
+}
+
+async fn delete(client: &Client, path: &str) {
+    let reply = client.send(Method::DELETE, path, &[("if-match", "*")], None).await.unwrap();
+    assert_eq!(reply.status.as_u16(), 204, "{path}: {:?}", reply.body);
 }
 
 async fn row(pci: &Client, feed: &str) -> Value {
@@ -239,7 +250,7 @@ async fn the_first_card_of_a_wallet_is_the_default_and_erasure_takes_it_all() {
     let running = start().await;
     let (client, pci) = (running.client("operator/operator-ada"), running.client("service/purchase-session"));
     client.post("/customers", &ada()).await.unwrap();
-    let second = "tok_1_bbcdefghijklmnopqrstuvwxyz";
+    let second = SECOND;
     deliver(&pci, &[enrolled(1, TOKEN, "4242"), enrolled(2, second, "4444"), enrolled(3, TOKEN, "4242")]).await;
     assert_eq!(row(&pci, "customers").await["default_card"]["token"], json!(TOKEN));
     let wallet = ok(client.get("/customers/CU-1/wallet")).await;
@@ -265,4 +276,57 @@ async fn the_first_card_of_a_wallet_is_the_default_and_erasure_takes_it_all() {
     assert_eq!(client.post("/customers", &ada()).await.unwrap().status.as_u16(), 409, "an id is used once");
     let late = deliver(&pci, &[theft(4, Some("CU-1"))]).await;
     assert_eq!(late.json(), json!({"booked": 4}), "an event about him is booked all the same");
+}
+
+#[tokio::test]
+async fn a_familys_card_stands_for_whoever_enrolled_it_first_and_still_has_it() {
+    let running = start().await;
+    let (client, pci) = (running.client("operator/operator-ada"), running.client("service/purchase-session"));
+    client.post("/customers", &ada()).await.unwrap();
+    client.post("/customers", &json!({"customer": "CU-2", "name": "Bob"})).await.unwrap();
+    deliver(&pci, &[enrolled(1, TOKEN, "4242"), enrolled_by("CU-2", 2, TOKEN, "4242")]).await;
+    assert_eq!(row(&pci, "cards").await["customer"], json!("CU-1"), "nobody takes a card over by enrolling it too");
+    for customer in ["CU-1", "CU-2"] {
+        let told = ok(client.get(&format!("/customers/{customer}"))).await;
+        assert_eq!(told["default_card"]["token"], json!(TOKEN), "{customer} pays with it");
+        let wallet = ok(client.get(&format!("/customers/{customer}/wallet"))).await;
+        assert_eq!(wallet["wallet"][0]["stands_for"], json!("CU-1"), "{customer} is told for whom it stands");
+    }
+    delete(&client, &format!("/customers/CU-1/wallet/{TOKEN}")).await;
+    let card = row(&pci, "cards").await;
+    assert_eq!((&card["customer"], &card["removed"]), (&json!("CU-2"), &json!(false)), "the other one still has it");
+    deliver(&pci, &[enrolled(3, TOKEN, "4242")]).await;
+    assert_eq!(row(&pci, "cards").await["customer"], json!("CU-2"));
+    delete(&client, "/customers/CU-2").await;
+    assert_eq!(row(&pci, "cards").await["customer"], json!("CU-1"));
+    delete(&client, "/customers/CU-1").await;
+    let card = row(&pci, "cards").await;
+    assert_eq!((&card["customer"], &card["removed"]), (&Value::Null, &json!(true)));
+}
+
+#[tokio::test]
+async fn being_erased_pays_no_debts() {
+    let mut running = start().await;
+    let (client, pci) = (running.client("operator/operator-ada"), running.client("service/purchase-session"));
+    let key = [("idempotency-key", "c-1")];
+    let mut named = ada();
+    named["name"] = json!("Ada Unforgettable");
+    client.send(Method::POST, "/customers", &key, Some(&named)).await.unwrap();
+    deliver(&pci, &[enrolled(1, TOKEN, "4242"), theft(2, Some("CU-1")), failed(3, Some("CU-1"), 500)]).await;
+    let card = row(&pci, "cards").await;
+    assert_eq!((&card["thefts"], &card["unpaid"]), (&json!(0), &usd(500)), "it counts against the customer");
+    delete(&client, "/customers/CU-1").await;
+    let card = row(&pci, "cards").await;
+    assert_eq!((&card["customer"], &card["removed"]), (&Value::Null, &json!(false)));
+    assert_eq!((&card["thefts"], &card["unpaid"]), (&json!(1), &usd(500)));
+    deliver(&pci, &[theft(4, Some("CU-1")), failed(5, Some("CU-1"), 200), enrolled(6, SECOND, "4444")]).await;
+    let card = row(&pci, "cards").await;
+    assert_eq!((&card["card"]["token"], &card["thefts"], &card["unpaid"]), (&json!(TOKEN), &json!(2), &usd(700)));
+    let owned = ok(client.get("/thefts?customer=CU-1")).await;
+    assert_eq!(owned["thefts"], json!([]), "no record names him");
+    running.stop().await;
+    for name in ["x.sqlite", "x.sqlite-wal"] {
+        let bytes = std::fs::read(running.folder.path().join(name)).unwrap_or_default();
+        assert!(!bytes.windows(17).any(|window| window == b"Ada Unforgettable"), "{name} tells his name");
+    }
 }
