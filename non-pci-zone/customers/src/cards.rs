@@ -11,8 +11,8 @@ use ops_kit::{Allowed, Answer, ApiError, Body, IfMatch, Kit, Named, PageRequest,
 use pci_contract::{CardRef, CardRow, Currency, CustomerId, Money, Timestamp, Token};
 use serde::Deserialize;
 use serde_json::json;
-use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::Settings;
 use crate::record;
@@ -63,11 +63,23 @@ pub(crate) async fn know(tx: &mut WriteTx, card: &CardRef) -> Result<(), ApiErro
     Ok(())
 }
 
-/// Ends a change: gives the card its next revision and tells the PCI zone.
+/// Ends a change: gives the card its next revision and tells the PCI zone, of the card and of everybody in whose wallet
+/// it is: what counts against it counts against them.
+///
+/// The PCI zone judges a card that stands for somebody by his standing. One that is blocked stands for nobody there, and
+/// is so judged by its own.
 pub(crate) async fn publish(tx: &mut WriteTx, token: &Token, currency: Currency) -> Result<(CardRow, i64), ApiError> {
     let (card, _) = find(tx.sql(), token, currency).await?;
-    let rev = tx.put_row(&card).await?;
+    let told = CardRow { customer: card.customer.clone().filter(|_| !card.blocked), ..card.clone() };
+    let rev = tx.put_row(&told).await?;
     sqlx::query("UPDATE card SET rev = $1 WHERE token = $2").bind(rev).bind(token.as_str()).execute(tx.sql()).await?;
+    let holders: Vec<String> = sqlx::query_scalar("SELECT customer FROM wallet WHERE token = $1 ORDER BY id")
+        .bind(token.as_str())
+        .fetch_all(tx.sql())
+        .await?;
+    for holder in holders {
+        record::publish(tx, &stored("wallet.customer", CustomerId::parse(&holder))?).await?;
+    }
     Ok((card, rev))
 }
 
@@ -127,20 +139,24 @@ pub(crate) async fn list(
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    let text = sqlx::AssertSqlSafe(format!(
-        "{COLUMNS} WHERE c.token > $1 AND ($2 IS NULL OR c.customer = $2) AND ($3 IS NULL OR c.blocked = $3)
-         ORDER BY c.token LIMIT $4"
-    ));
-    let rows = sqlx::query(text)
-        .bind(page.after())
-        .bind(query.customer.as_ref().map(CustomerId::as_str))
-        .bind(query.blocked)
-        .bind(page.limit())
-        .fetch_all(kit.db().readers())
-        .await?;
+    let rows = listed(&query, &page).build().fetch_all(kit.db().readers()).await?;
     let currency = kit.settings().currency;
     let cards = rows.iter().map(|row| of(row, currency).map(|(card, _)| card)).collect::<Result<Vec<_>, _>>()?;
     Answer::ok(&page.cut(cards, |row| row.card.token.to_string()).json("cards"))
+}
+
+/// The query of a list. Only what is asked for is in it, so that SQLite finds it by an index.
+fn listed(query: &ListQuery, page: &PageRequest) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new(COLUMNS);
+    sql.push(" WHERE c.token > ").push_bind(page.after());
+    if let Some(customer) = &query.customer {
+        sql.push(" AND c.customer = ").push_bind(customer.as_str());
+    }
+    if let Some(blocked) = query.blocked {
+        sql.push(" AND c.blocked = ").push_bind(blocked);
+    }
+    sql.push(" ORDER BY c.token LIMIT ").push_bind(page.limit());
+    sql
 }
 
 pub(crate) async fn read(
@@ -227,4 +243,18 @@ pub(crate) async fn remove(
     tx.audit(allowed.who(), "wallet.remove", id.as_str(), &json!({ "token": token }), kit.now()).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CustomerId, ListQuery, PageRequest, listed};
+    use crate::serve::plan;
+
+    #[tokio::test]
+    async fn a_customers_cards_are_found_by_an_index() {
+        let customer = CustomerId::parse("CU-1").ok();
+        let query = ListQuery { customer, blocked: None, page_size: None, page_token: None };
+        let found = plan(listed(&query, &PageRequest::read(None, None).unwrap())).await;
+        assert!(found.contains("card_by_customer (customer=? AND token>?)"), "{found}");
+    }
 }

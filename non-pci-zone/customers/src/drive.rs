@@ -94,6 +94,5 @@ async fn enroll(kit: &Kit<Settings>, tx: &mut WriteTx, enrolled: &CardEnrolled) 
     }
     cards::enroll(tx, &enrolled.customer, &enrolled.card, enrolled.at).await?;
     cards::publish(tx, &enrolled.card.token, kit.settings().currency).await?;
-    record::publish(tx, &enrolled.customer).await?;
     Ok(())
 }

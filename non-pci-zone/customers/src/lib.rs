@@ -6,7 +6,8 @@
 //!
 //! Two rules about money and blame: a theft counts against the customer when he is known, else against the card; and
 //! only `larder.payment.failed.v1` makes an unpaid balance (the `unpaid` of a finalized purchase is information), on the
-//! card and, when known, on the customer. Neither is shed by erasing the customer: it falls back on the card.
+//! card and, when known, on the customer. Neither is shed by erasing the customer: it falls back on the card. Nor by
+//! putting the card into a wallet: what nobody else answers for counts against whoever has the card.
 //!
 //! It leaves meals to inventory, and the decision who may buy to the PCI zone.
 

@@ -42,15 +42,20 @@ pub struct Customer {
     pub rev: i64,
 }
 
-/// A customer's record with all that is counted; `$1` is his id.
+/// A customer's record with all that is counted: what is his, and what is nobody's on the cards in his wallet. A blocked
+/// card is not charged, so it is not the default.
 pub(crate) const COLUMNS: &str = "
     SELECT c.*,
-        (SELECT COUNT(*) FROM theft t WHERE t.customer = c.id AND t.reversed_at IS NULL) AS thefts,
-        (SELECT COALESCE(SUM(u.minor), 0) FROM unpaid u
-          WHERE u.customer = c.id AND u.settled_at IS NULL AND u.currency = c.currency) AS unpaid_minor,
+        (SELECT COUNT(*) FROM theft t WHERE t.reversed_at IS NULL
+          AND (t.customer = c.id OR (t.customer IS NULL AND t.token IN
+              (SELECT h.token FROM wallet h WHERE h.customer = c.id)))) AS thefts,
+        (SELECT COALESCE(SUM(u.minor), 0) FROM unpaid u WHERE u.settled_at IS NULL AND u.currency = c.currency
+          AND (u.customer = c.id OR (u.customer IS NULL AND u.token IN
+              (SELECT h.token FROM wallet h WHERE h.customer = c.id)))) AS unpaid_minor,
         card.token AS default_token, card.brand, card.last_four
     FROM customer c
-    LEFT JOIN wallet w ON w.id = (SELECT MIN(id) FROM wallet WHERE wallet.customer = c.id)
+    LEFT JOIN wallet w ON w.id = (SELECT MIN(h.id) FROM wallet h JOIN card k ON k.token = h.token
+                                  WHERE h.customer = c.id AND NOT k.blocked)
     LEFT JOIN card ON card.token = w.token";
 
 impl Customer {

@@ -45,3 +45,13 @@ pub async fn serve(config: Config<Settings>, ending: CancellationToken) -> Resul
         .inbox::<CustomersInbox>(drive::book);
     ops_kit::serve(&config, kit, routes).await
 }
+
+/// How SQLite would find the rows of a query; what no index serves reads a whole table.
+#[cfg(test)]
+pub(crate) async fn plan(query: sqlx::QueryBuilder<sqlx::Sqlite>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let db = ops_kit::Db::open(&folder.path().join("x.sqlite"), STEPS).await.unwrap();
+    let text = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", query.into_string()));
+    let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(text).fetch_all(db.readers()).await.unwrap();
+    steps.into_iter().map(|(.., step)| step + "\n").collect()
+}

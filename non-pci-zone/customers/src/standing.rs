@@ -9,12 +9,13 @@ use ops_kit::{Allowed, Answer, ApiError, Kit, Named, Once, PageRequest, Params, 
 use pci_contract::{CustomerId, EventId, Timestamp, Token};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::{QueryBuilder, Sqlite};
 
 use crate::{Settings, cards, record};
 
 const MAX_REASON: usize = 500;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     customer: Option<CustomerId>,
@@ -48,16 +49,31 @@ type Columns = (
 
 /// The two lists differ in their words only.
 struct Words {
+    columns: &'static str,
     list: &'static str,
     what: &'static str,
     money: &'static str,
+    /// When, by whom and why it stopped counting; the first is also the column's name.
     ended: [&'static str; 3],
 }
 
-const THEFT: Words =
-    Words { list: "thefts", what: "meal", money: "price", ended: ["reversed_at", "reversed_by", "reversal_reason"] };
-const UNPAID: Words =
-    Words { list: "unpaid", what: "reason", money: "amount", ended: ["settled_at", "settled_by", "note"] };
+const THEFT: Words = Words {
+    columns:
+        "SELECT id, session, fridge, meal, token, customer, price_minor, currency, at, reversed_at, reversed_by, reason
+              FROM theft",
+    list: "thefts",
+    what: "meal",
+    money: "price",
+    ended: ["reversed_at", "reversed_by", "reversal_reason"],
+};
+const UNPAID: Words = Words {
+    columns: "SELECT id, session, fridge, reason, token, customer, minor, currency, at, settled_at, settled_by, note
+              FROM unpaid",
+    list: "unpaid",
+    what: "reason",
+    money: "amount",
+    ended: ["settled_at", "settled_by", "note"],
+};
 
 fn told(words: &Words, row: Columns) -> Value {
     let (id, session, fridge, what, card, customer, minor, currency, at, ended_at, ended_by, reason) = row;
@@ -75,45 +91,51 @@ fn told(words: &Words, row: Columns) -> Value {
     body
 }
 
-/// `GET /thefts?customer=&card=&open=`, in the order of ids.
+/// `GET /thefts?customer=&card=&open=`, in the order of ids. Of a customer, all that counts or counted against him.
 pub(crate) async fn thefts(
     _: Allowed<CustomersRead>,
     State(kit): State<Kit<Settings>>,
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, ApiError> {
-    let text = "SELECT id, session, fridge, meal, token, customer, price_minor, currency, at, reversed_at, reversed_by,
-                       reason FROM theft
-                WHERE id > $1 AND ($2 IS NULL OR customer = $2) AND ($3 IS NULL OR token = $3)
-                  AND ($4 IS NULL OR (reversed_at IS NULL) = $4) ORDER BY id LIMIT $5";
-    list(&kit, &THEFT, text, query).await
+    list(&kit, &THEFT, query).await
 }
 
-/// `GET /unpaid?customer=&card=&open=`, in the order of ids.
+/// `GET /unpaid?customer=&card=&open=`, in the order of ids. Of a customer, all that counts or counted against him.
 pub(crate) async fn unpaid(
     _: Allowed<CustomersRead>,
     State(kit): State<Kit<Settings>>,
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, ApiError> {
-    let text = "SELECT id, session, fridge, reason, token, customer, minor, currency, at, settled_at, settled_by, note
-                FROM unpaid
-                WHERE id > $1 AND ($2 IS NULL OR customer = $2) AND ($3 IS NULL OR token = $3)
-                  AND ($4 IS NULL OR (settled_at IS NULL) = $4) ORDER BY id LIMIT $5";
-    list(&kit, &UNPAID, text, query).await
+    list(&kit, &UNPAID, query).await
 }
 
-async fn list(kit: &Kit<Settings>, words: &Words, text: &'static str, query: ListQuery) -> Result<Answer, ApiError> {
+async fn list(kit: &Kit<Settings>, words: &Words, query: ListQuery) -> Result<Answer, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    let rows: Vec<Columns> = sqlx::query_as(text)
-        .bind(page.after())
-        .bind(query.customer.as_ref().map(CustomerId::as_str))
-        .bind(query.card.as_ref().map(Token::as_str))
-        .bind(query.open)
-        .bind(page.limit())
-        .fetch_all(kit.db().readers())
-        .await?;
+    let rows: Vec<Columns> = listed(words, &query, &page).build_query_as().fetch_all(kit.db().readers()).await?;
     let page = page.cut(rows, |row| row.0.clone());
     let rows: Vec<Value> = page.rows.into_iter().map(|row| told(words, row)).collect();
     Answer::ok(&json!({ words.list: rows, "next_page_token": page.next }))
+}
+
+/// The query of a list. Only what is asked for is in it, so that SQLite finds it by an index.
+fn listed(words: &Words, query: &ListQuery, page: &PageRequest) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new(words.columns);
+    sql.push(" WHERE id > ").push_bind(page.after());
+    if let Some(customer) = &query.customer {
+        let customer = customer.as_str();
+        sql.push(" AND (customer = ").push_bind(customer);
+        sql.push(" OR (customer IS NULL AND token IN (SELECT token FROM wallet WHERE wallet.customer = ");
+        sql.push_bind(customer).push(")))");
+    }
+    if let Some(card) = &query.card {
+        sql.push(" AND token = ").push_bind(card.as_str());
+    }
+    if let Some(open) = query.open {
+        let [ended, ..] = words.ended;
+        sql.push(" AND ").push(ended).push(if open { " IS NULL" } else { " IS NOT NULL" });
+    }
+    sql.push(" ORDER BY id LIMIT ").push_bind(page.limit());
+    sql
 }
 
 /// `POST /thefts/{id}/reversal`: it was decided wrongly, and counts no more.
@@ -186,4 +208,26 @@ async fn recount(kit: &Kit<Settings>, tx: &mut WriteTx, token: &str, customer: O
         record::publish(tx, &customer).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CustomerId, ListQuery, PageRequest, THEFT, Token, UNPAID, listed};
+    use crate::serve::plan;
+
+    #[tokio::test]
+    async fn what_counts_is_found_by_an_index() {
+        let page = PageRequest::read(None, None).unwrap();
+        let customer = || ListQuery { customer: CustomerId::parse("CU-1").ok(), ..ListQuery::default() };
+        let token = Token::parse("tok_1_abcdefghijklmnopqrstuvwxyz").ok();
+        for (words, table) in [(&THEFT, "theft"), (&UNPAID, "unpaid")] {
+            let plan_of = |query| plan(listed(words, &query, &page));
+            let found = plan_of(customer()).await;
+            for index in ["_by_customer (customer=? AND id>?)", "_by_token (token=? AND id>?)"] {
+                assert!(found.contains(&format!("{table}{index}")), "{found}");
+            }
+            let found = plan_of(ListQuery { card: token.clone(), ..ListQuery::default() }).await;
+            assert!(found.contains(&format!("{table}_by_token (token=? AND id>?)")), "{found}");
+        }
+    }
 }

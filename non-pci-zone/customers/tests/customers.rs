@@ -330,3 +330,55 @@ async fn being_erased_pays_no_debts() {
         assert!(!bytes.windows(17).any(|window| window == b"Ada Unforgettable"), "{name} tells his name");
     }
 }
+
+#[tokio::test]
+async fn a_wallet_washes_no_card() {
+    let running = start().await;
+    let (client, pci) = (running.client("operator/operator-ada"), running.client("service/purchase-session"));
+    client.post("/customers", &ada()).await.unwrap();
+    deliver(&pci, &[theft(1, None), theft(2, None), failed(3, None, 300), enrolled(4, TOKEN, "4242")]).await;
+    let standing = async || {
+        let told = row(&pci, "customers").await;
+        (told["thefts"].as_i64().unwrap(), told["unpaid"]["minor"].as_i64().unwrap())
+    };
+    assert_eq!(standing().await, (2, 300), "what the card did before counts against whoever has it");
+    deliver(&pci, &[theft(5, Some("CU-1")), failed(6, Some("CU-1"), 40), theft(7, None), failed(8, None, 60)]).await;
+    assert_eq!(standing().await, (4, 400), "each counts once; a late anonymous one too");
+    let thefts = ok(client.get("/thefts?customer=CU-1&open=true")).await;
+    assert_eq!(thefts["thefts"].as_array().unwrap().len(), 4, "he is told what counts against him");
+    let reason = json!({"reason": "sensor fault"});
+    let path = format!("/thefts/{}/reversal", thefts["thefts"][0]["id"].as_str().unwrap());
+    assert_eq!(ok(client.post(&path, &reason)).await["customer"], Value::Null);
+    let unpaid = ok(client.get("/unpaid?customer=CU-1&open=true")).await;
+    let path = format!("/unpaid/{}/settlement", unpaid["unpaid"][0]["id"].as_str().unwrap());
+    ok(client.post(&path, &reason)).await;
+    assert_eq!(standing().await, (3, 100), "a reversal reaches the customer");
+    delete(&client, &format!("/customers/CU-1/wallet/{TOKEN}")).await;
+    assert_eq!(standing().await, (1, 40), "what is his stays, what is the card's goes with it");
+    let card = row(&pci, "cards").await;
+    assert_eq!((&card["thefts"], &card["unpaid"], &card["removed"]), (&json!(2), &usd(100), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_blocked_card_stands_for_nobody_and_is_not_charged() {
+    let running = start().await;
+    let (client, pci) = (running.client("operator/operator-ada"), running.client("service/purchase-session"));
+    client.post("/customers", &ada()).await.unwrap();
+    deliver(&pci, &[theft(1, None)]).await;
+    let path = format!("/cards/{TOKEN}");
+    let block = async |blocked: bool| {
+        let body = json!({ "blocked": blocked });
+        client.send(Method::PATCH, &path, &[("if-match", "*")], Some(&body)).await.unwrap().json()
+    };
+    block(true).await;
+    deliver(&pci, &[enrolled(2, TOKEN, "4242")]).await;
+    let card = row(&pci, "cards").await;
+    assert_eq!((&card["customer"], &card["blocked"]), (&Value::Null, &json!(true)), "judged by its own standing");
+    assert_eq!(row(&pci, "customers").await["default_card"], Value::Null);
+    assert_eq!(ok(client.get(&path)).await["customer"], json!("CU-1"), "operators see in whose wallet it is");
+    deliver(&pci, &[enrolled(3, SECOND, "4444")]).await;
+    assert_eq!(row(&pci, "customers").await["default_card"]["token"], json!(SECOND));
+    assert_eq!(block(false).await["blocked"], json!(false));
+    assert_eq!(row(&pci, "cards").await["customer"], json!("CU-1"));
+    assert_eq!(row(&pci, "customers").await["default_card"]["token"], json!(TOKEN));
+}
