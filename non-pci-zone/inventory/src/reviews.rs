@@ -6,6 +6,7 @@ use ops_kit::{Allowed, Answer, ApiError, Body, Kit, Named, NoSettings, PageReque
 use pci_contract::{FridgeId, PurchaseFinalized, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::{QueryBuilder, Sqlite};
 
 const MAX_NOTE: usize = 500;
 
@@ -82,22 +83,25 @@ pub(crate) async fn list(
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT id, kind, session, fridge, code, at, resolved_at, resolved_by, note FROM review
-         WHERE id > $1 AND (resolved_at IS NOT NULL) = $2 AND ($3 IS NULL OR kind = $3)
-           AND ($4 IS NULL OR fridge = $4)
-         ORDER BY id LIMIT $5",
-    )
-    .bind(page.after_number()?)
-    .bind(query.resolved)
-    .bind(query.kind.map(ReviewKind::as_str))
-    .bind(query.fridge.as_ref().map(FridgeId::as_str))
-    .bind(page.limit())
-    .fetch_all(kit.db().readers())
-    .await?;
+    let rows: Vec<Columns> = listed(&query, &page)?.build_query_as().fetch_all(kit.db().readers()).await?;
     let page = page.cut(rows, |row| row.0.to_string());
     let rows: Vec<Value> = page.rows.into_iter().map(told).collect();
     Answer::ok(&json!({ "reviews": rows, "next_page_token": page.next }))
+}
+
+fn listed(query: &ListQuery, page: &PageRequest) -> Result<QueryBuilder<Sqlite>, Problem> {
+    let columns = "SELECT id, kind, session, fridge, code, at, resolved_at, resolved_by, note FROM review WHERE id > ";
+    let mut sql = QueryBuilder::new(columns);
+    sql.push_bind(page.after_number()?);
+    sql.push(if query.resolved { " AND resolved_at IS NOT NULL" } else { " AND resolved_at IS NULL" });
+    if let Some(kind) = query.kind {
+        sql.push(" AND kind = ").push_bind(kind.as_str());
+    }
+    if let Some(fridge) = &query.fridge {
+        sql.push(" AND fridge = ").push_bind(fridge.as_str());
+    }
+    sql.push(" ORDER BY id LIMIT ").push_bind(page.limit());
+    Ok(sql)
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,4 +136,18 @@ pub(crate) async fn resolve(
     tx.audit(allowed.who(), "review.resolve", &id.to_string(), &review, now).await?;
     tx.commit().await?;
     Answer::ok(&review)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ListQuery, PageRequest, listed};
+    use crate::serve::plan;
+
+    #[tokio::test]
+    async fn open_reviews_are_found_by_an_index() {
+        let page = PageRequest::read(None, None).unwrap();
+        let query = ListQuery { kind: None, fridge: None, resolved: false, page_size: None, page_token: None };
+        let plan = plan(listed(&query, &page).unwrap()).await;
+        assert!(plan.contains("review_open (id>?)"), "{plan}");
+    }
 }

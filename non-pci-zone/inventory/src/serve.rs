@@ -10,6 +10,7 @@ use crate::{drive, meal_types, meals, reviews, stock};
 const STEPS: &[Step] = &[
     (1, "kit", include_str!("../../../migrations/inventory/0001_kit.sql")),
     (2, "inventory", include_str!("../../../migrations/inventory/0002_inventory.sql")),
+    (3, "lookups", include_str!("../../../migrations/inventory/0003_lookups.sql")),
 ];
 
 /// Serves until `ending` is cancelled.
@@ -38,4 +39,14 @@ pub async fn serve(config: Config<NoSettings>, ending: CancellationToken) -> Res
         .feed::<MealRow, InventoryFeed>()
         .inbox::<InventoryInbox>(drive::book);
     ops_kit::serve(&config, kit, routes).await
+}
+
+/// How SQLite would find the rows of a query; what no index serves reads a whole table.
+#[cfg(test)]
+pub(crate) async fn plan(query: sqlx::QueryBuilder<sqlx::Sqlite>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let db = ops_kit::Db::open(&folder.path().join("x.sqlite"), STEPS).await.unwrap();
+    let text = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", query.into_string()));
+    let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(text).fetch_all(db.readers()).await.unwrap();
+    steps.into_iter().map(|(.., step)| step + "\n").collect()
 }

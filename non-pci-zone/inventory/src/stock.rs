@@ -6,6 +6,7 @@ use ops_kit::{Allowed, Answer, ApiError, Kit, NoSettings, PageRequest, Params, P
 use pci_contract::{FridgeId, SubscriptionId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::{QueryBuilder, Sqlite};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,14 +23,8 @@ pub(crate) async fn stock(
 ) -> Result<Answer, ApiError> {
     let fridge = query.fridge.as_ref().map(FridgeId::as_str);
     let mut tx = kit.db().read().await?;
-    let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT fridge, COUNT(*), SUM(expires_at <= $1), SUM(exposed), COUNT(owner) FROM meal
-         WHERE fridge IS NOT NULL AND state = 'placed' AND ($2 IS NULL OR fridge = $2) GROUP BY fridge ORDER BY fridge",
-    )
-    .bind(kit.now().micros())
-    .bind(fridge)
-    .fetch_all(&mut *tx)
-    .await?;
+    let rows: Vec<(String, i64, i64, i64, i64)> =
+        placed(kit.now(), fridge).build_query_as().fetch_all(&mut *tx).await?;
     let stock = rows.into_iter().map(|(fridge, placed, expired, exposed, owned)| {
         json!({ "fridge": fridge, "placed": placed, "expired": expired, "exposed": exposed, "owned": owned })
     });
@@ -46,6 +41,17 @@ pub(crate) async fn stock(
         members.insert("meal_types".to_owned(), types.collect::<Vec<Value>>().into());
     }
     Answer::ok(&body)
+}
+
+fn placed(now: Timestamp, fridge: Option<&str>) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT fridge, COUNT(*), SUM(expires_at <= ");
+    sql.push_bind(now.micros()).push("), SUM(exposed), COUNT(owner) FROM meal WHERE state = 'placed' AND fridge ");
+    match fridge {
+        Some(fridge) => sql.push("= ").push_bind(fridge),
+        None => sql.push("IS NOT NULL"),
+    };
+    sql.push(" GROUP BY fridge ORDER BY fridge");
+    sql
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,17 +75,7 @@ pub(crate) async fn reservations(
     if query.state.as_deref().is_some_and(|state| !matches!(state, "reserved" | "completed")) {
         return Err(Problem::invalid("a reservation is reserved or completed").into());
     }
-    let rows: Vec<Reservation> = sqlx::query_as(
-        "SELECT barcode, subscription, customer, state, session, at FROM reservation
-         WHERE barcode > $1 AND ($2 IS NULL OR subscription = $2) AND ($3 IS NULL OR state = $3)
-         ORDER BY barcode LIMIT $4",
-    )
-    .bind(page.after())
-    .bind(query.subscription.as_ref().map(SubscriptionId::as_str))
-    .bind(query.state)
-    .bind(page.limit())
-    .fetch_all(kit.db().readers())
-    .await?;
+    let rows: Vec<Reservation> = reserved(&query, &page).build_query_as().fetch_all(kit.db().readers()).await?;
     let page = page.cut(rows, |row| row.0.clone());
     let rows = page.rows.into_iter().map(|(barcode, subscription, customer, state, session, at)| {
         let at = Timestamp::from_micros(at).rfc3339();
@@ -87,4 +83,36 @@ pub(crate) async fn reservations(
                 "session": session, "at": at })
     });
     Answer::ok(&json!({ "reservations": rows.collect::<Vec<_>>(), "next_page_token": page.next }))
+}
+
+fn reserved(query: &ReservationQuery, page: &PageRequest) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT barcode, subscription, customer, state, session, at FROM reservation");
+    sql.push(" WHERE barcode > ").push_bind(page.after());
+    if let Some(subscription) = &query.subscription {
+        sql.push(" AND subscription = ").push_bind(subscription.as_str());
+    }
+    if let Some(state) = &query.state {
+        sql.push(" AND state = ").push_bind(state.as_str());
+    }
+    sql.push(" ORDER BY barcode LIMIT ").push_bind(page.limit());
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PageRequest, ReservationQuery, SubscriptionId, Timestamp, placed, reserved};
+    use crate::serve::plan;
+
+    #[tokio::test]
+    async fn stock_and_reservations_are_found_by_an_index() {
+        let subscription = Some(SubscriptionId::parse("SU-1").unwrap());
+        let query = ReservationQuery { subscription, state: None, page_size: None, page_token: None };
+        let one = plan(reserved(&query, &PageRequest::read(None, None).unwrap())).await;
+        assert!(one.contains("reservation_by_subscription (subscription=? AND barcode>?)"), "{one}");
+        let now = Timestamp::from_micros(0);
+        for (fridge, index) in [(Some("FR-0001"), "(fridge=? AND state=?)"), (None, "INDEX meal_by_fridge")] {
+            let plan = plan(placed(now, fridge)).await;
+            assert!(plan.contains(index) && !plan.contains("B-TREE"), "{plan}");
+        }
+    }
 }

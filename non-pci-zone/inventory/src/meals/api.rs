@@ -11,6 +11,7 @@ use ops_kit::{
 use pci_contract::{CustomerId, FridgeId, Gtin, MealId, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::record::{Meal, MealState, NewMeal, check_sign, find, moment, save};
 
@@ -20,7 +21,7 @@ pub(crate) struct Meals {
     meals: Vec<NewMeal>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     fridge: Option<FridgeId>,
@@ -50,22 +51,27 @@ pub(crate) async fn list(
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    let rows = sqlx::query(
-        "SELECT * FROM meal
-         WHERE barcode > $1 AND ($2 IS NULL OR fridge = $2) AND ($3 IS NULL OR owner = $3)
-           AND ($4 IS NULL OR gtin = $4) AND ($5 IS NULL OR state = $5)
-         ORDER BY barcode LIMIT $6",
-    )
-    .bind(page.after())
-    .bind(query.fridge.as_ref().map(FridgeId::as_str))
-    .bind(query.owner.as_ref().map(CustomerId::as_str))
-    .bind(query.gtin.as_ref().map(Gtin::as_str))
-    .bind(query.state.map(MealState::as_str))
-    .bind(page.limit())
-    .fetch_all(kit.db().readers())
-    .await?;
+    let rows = listed(&query, &page).build().fetch_all(kit.db().readers()).await?;
     let meals = rows.iter().map(Meal::of).collect::<Result<Vec<_>, _>>()?;
     Answer::ok(&page.cut(meals, |meal| meal.barcode.to_string()).json("meals"))
+}
+
+/// The query of a list. Only what is asked for is in it, so that SQLite finds it by an index.
+fn listed(query: &ListQuery, page: &PageRequest) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT * FROM meal WHERE barcode > ");
+    sql.push_bind(page.after());
+    for (column, value) in [
+        ("fridge", query.fridge.as_ref().map(FridgeId::as_str)),
+        ("owner", query.owner.as_ref().map(CustomerId::as_str)),
+        ("gtin", query.gtin.as_ref().map(Gtin::as_str)),
+        ("state", query.state.map(MealState::as_str)),
+    ] {
+        if let Some(value) = value {
+            sql.push(" AND ").push(column).push(" = ").push_bind(value);
+        }
+    }
+    sql.push(" ORDER BY barcode LIMIT ").push_bind(page.limit());
+    sql
 }
 
 pub(crate) async fn read(
@@ -189,4 +195,29 @@ fn changed(before: &Meal, change: Change, now: Timestamp) -> Result<Meal, Proble
     meal.exposed = change.exposed.unwrap_or(meal.exposed);
     meal.expires_at = change.expires_at.as_deref().map(moment).transpose()?.unwrap_or(meal.expires_at);
     Ok(meal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CustomerId, FridgeId, Gtin, ListQuery, MealState, PageRequest, listed};
+    use crate::serve::plan;
+
+    #[tokio::test]
+    async fn meals_are_found_by_an_index() {
+        let page = PageRequest::read(None, None).unwrap();
+        let fridge = FridgeId::parse("FR-0001").ok();
+        let placed = ListQuery { fridge: fridge.clone(), state: Some(MealState::Placed), ..ListQuery::default() };
+        let owned = ListQuery { owner: CustomerId::parse("CU-1").ok(), ..ListQuery::default() };
+        let typed = ListQuery { gtin: Gtin::parse("09500000000198").ok(), ..ListQuery::default() };
+        for (query, index) in [
+            (placed, "meal_by_fridge (fridge=? AND state=? AND barcode>?)"),
+            (ListQuery { fridge, ..ListQuery::default() }, "meal_by_fridge (fridge=?)"),
+            (owned, "meal_by_owner (owner=? AND barcode>?)"),
+            (typed, "meal_by_gtin (gtin=? AND barcode>?)"),
+            (ListQuery::default(), "PRIMARY KEY (barcode>?)"),
+        ] {
+            let plan = plan(listed(&query, &page)).await;
+            assert!(plan.contains(index), "{plan}");
+        }
+    }
 }
