@@ -6,7 +6,7 @@
 use ops_kit::{ApiError, Booked, Event, Fault, Kit, WriteTx};
 use pci_contract::{
     CustomerId, EventBody, FridgeTampered, MealId, MealStatus, PaymentFailed, PaymentSettled, PurchaseFinalized,
-    PurchaseRefused, ScannedCode, Settlement,
+    PurchaseRefused, ScannedCode, SessionId, Settlement,
 };
 use serde::Serialize;
 
@@ -26,7 +26,20 @@ pub(crate) fn book<'a>(_: &'a Kit<Settings>, tx: &'a mut WriteTx, event: &'a Eve
     })
 }
 
+/// Counts a session that ends now; to be called before its outcome is written.
+async fn ends(tx: &mut WriteTx, session: SessionId) -> Result<(), ApiError> {
+    sqlx::query(
+        "UPDATE ended SET sessions = sessions + 1
+         WHERE NOT EXISTS (SELECT 1 FROM session WHERE session = $1 AND outcome IS NOT NULL)",
+    )
+    .bind(session.to_string())
+    .execute(tx.sql())
+    .await?;
+    Ok(())
+}
+
 async fn finalized(tx: &mut WriteTx, purchase: &PurchaseFinalized) -> Result<(), ApiError> {
+    ends(tx, purchase.session).await?;
     let stolen = purchase.meals.iter().filter(|line| line.status == MealStatus::Stolen);
     sqlx::query(
         "INSERT INTO session (session, fridge, outcome, customer, card, charged_minor, credit_used_minor, unpaid_minor,
@@ -68,6 +81,7 @@ fn json(value: &impl Serialize) -> Result<String, ApiError> {
 }
 
 async fn refuse(tx: &mut WriteTx, refused: &PurchaseRefused) -> Result<(), ApiError> {
+    ends(tx, refused.session).await?;
     sqlx::query(
         "INSERT INTO session (session, fridge, outcome, reason, customer, card, opened_at, closed_at)
          VALUES ($1, $2, 'refused', $3, $4, $5, $6, $6)

@@ -8,8 +8,8 @@ use ops_kit::{Allowed, Answer, ApiError, Kit, Named, PageRequest, Params, Proble
 use pci_contract::{FridgeId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::Settings;
 
@@ -95,19 +95,35 @@ pub(crate) async fn tampers(
     Params(query): Params<TamperQuery>,
 ) -> Result<Answer, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    let rows: Vec<(i64, String, String, Option<String>, i64)> = sqlx::query_as(
-        "SELECT sequence, fridge, kind, code, at FROM tamper
-         WHERE sequence > $1 AND ($2 IS NULL OR fridge = $2) ORDER BY sequence LIMIT $3",
-    )
-    .bind(page.after_number()?)
-    .bind(query.fridge.as_ref().map(FridgeId::as_str))
-    .bind(page.limit())
-    .fetch_all(kit.db().readers())
-    .await?;
+    let rows: Vec<(i64, String, String, Option<String>, i64)> =
+        tampered(&query, &page)?.build_query_as().fetch_all(kit.db().readers()).await?;
     let page = page.cut(rows, |row| row.0.to_string());
     let tampers = page.rows.into_iter().map(|(sequence, fridge, kind, code, at)| {
         let at = Timestamp::from_micros(at).rfc3339();
         json!({ "sequence": sequence, "fridge": fridge, "kind": kind, "code": code, "at": at })
     });
     Answer::ok(&json!({ "tampers": tampers.collect::<Vec<_>>(), "next_page_token": page.next }))
+}
+
+fn tampered(query: &TamperQuery, page: &PageRequest) -> Result<QueryBuilder<Sqlite>, Problem> {
+    let mut sql = QueryBuilder::new("SELECT sequence, fridge, kind, code, at FROM tamper WHERE sequence > ");
+    sql.push_bind(page.after_number()?);
+    if let Some(fridge) = &query.fridge {
+        sql.push(" AND fridge = ").push_bind(fridge.as_str());
+    }
+    sql.push(" ORDER BY sequence LIMIT ").push_bind(page.limit());
+    Ok(sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FridgeId, PageRequest, TamperQuery, tampered};
+    use crate::serve::plan;
+
+    #[tokio::test]
+    async fn what_a_fridge_noticed_is_found_by_an_index() {
+        let query = TamperQuery { fridge: FridgeId::parse("FR-0001").ok(), page_size: None, page_token: None };
+        let plan = plan(tampered(&query, &PageRequest::read(None, None).unwrap()).unwrap()).await;
+        assert!(plan.contains("tamper_by_fridge (fridge=? AND sequence>?)"), "{plan}");
+    }
 }

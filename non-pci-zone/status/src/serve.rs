@@ -10,6 +10,7 @@ use crate::{Settings, drive, fridges, locks, reports, sessions};
 const STEPS: &[Step] = &[
     (1, "kit", include_str!("../../../migrations/status/0001_kit.sql")),
     (2, "status", include_str!("../../../migrations/status/0002_status.sql")),
+    (3, "counted sessions", include_str!("../../../migrations/status/0003_counted_sessions.sql")),
 ];
 
 /// Serves until `ending` is cancelled.
@@ -32,4 +33,37 @@ pub async fn serve(config: Config<Settings>, ending: CancellationToken) -> Resul
         .feed::<LockRow, StatusFeed>()
         .inbox::<StatusInbox>(drive::book);
     ops_kit::serve(&config, kit, routes).await
+}
+
+/// How SQLite would find the rows of a query; what no index serves reads a whole table.
+#[cfg(test)]
+pub(crate) async fn plan(query: sqlx::QueryBuilder<sqlx::Sqlite>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let db = ops_kit::Db::open(&folder.path().join("x.sqlite"), STEPS).await.unwrap();
+    let text = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", query.into_string()));
+    let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(text).fetch_all(db.readers()).await.unwrap();
+    steps.into_iter().map(|(.., step)| step + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::STEPS;
+    use ops_kit::Db;
+
+    #[tokio::test]
+    async fn sessions_that_ended_before_they_were_counted_still_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sqlite");
+        let db = Db::open(&path, &STEPS[..2]).await.unwrap();
+        let mut tx = db.write().await.unwrap();
+        for row in ["('a', 'FR-0001', 'charged')", "('b', 'FR-0001', 'refused')", "('c', 'FR-0001', NULL)"] {
+            let text = sqlx::AssertSqlSafe(format!("INSERT INTO session (session, fridge, outcome) VALUES {row}"));
+            sqlx::query(text).execute(tx.sql()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        db.close().await;
+        let db = Db::open(&path, STEPS).await.unwrap();
+        let sessions: i64 = sqlx::query_scalar("SELECT sessions FROM ended").fetch_one(db.readers()).await.unwrap();
+        assert_eq!(sessions, 2);
+    }
 }

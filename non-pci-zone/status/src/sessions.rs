@@ -1,6 +1,7 @@
 //! Sessions as the events told them: one, some, a list, and how many are not settled yet.
 //!
-//! `settlement` is null for a refused session: nothing was held, or nothing is any more.
+//! `settlement` is null for a refused session: nothing was held, or nothing is any more. How many have ended is counted
+//! when they end, since whoever waits for the end of a day asks many times a second.
 
 use axum::extract::State;
 use ops_kit::guard::StatusRead;
@@ -8,8 +9,8 @@ use ops_kit::{Allowed, Answer, ApiError, Kit, Named, PageRequest, Params, Proble
 use pci_contract::{CustomerId, FridgeId, SessionId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::Settings;
 
@@ -63,6 +64,9 @@ pub(crate) struct BatchQuery {
     ids: String,
 }
 
+const THESE: &str = "SELECT * FROM session WHERE session IN (SELECT value FROM json_each($1)) AND outcome IS NOT NULL
+                     ORDER BY session";
+
 /// `GET /sessions:batchGet?ids=a,b`: those of them that have ended, in the order of ids; at most 200.
 pub(crate) async fn batch_get(
     _: Allowed<StatusRead>,
@@ -75,28 +79,21 @@ pub(crate) async fn batch_get(
     }
     let ids = ids.into_iter().map(SessionId::parse).collect::<Result<Vec<_>, _>>();
     let ids = ids.map_err(|error| Problem::invalid(format!("ids: {error}")))?;
-    let rows = sqlx::query(
-        "SELECT * FROM session WHERE session IN (SELECT value FROM json_each($1)) AND outcome IS NOT NULL
-         ORDER BY session",
-    )
-    .bind(json!(ids).to_string())
-    .fetch_all(kit.db().readers())
-    .await?;
+    let rows = sqlx::query(THESE).bind(json!(ids).to_string()).fetch_all(kit.db().readers()).await?;
     let sessions = rows.iter().map(told).collect::<Result<Vec<_>, _>>()?;
     Answer::ok(&json!({ "sessions": sessions }))
 }
 
+/// A pending session has an outcome, so it is among those that have ended.
+const COUNT: &str = "SELECT sessions, (SELECT COUNT(*) FROM session WHERE settlement = 'pending') FROM ended";
+
 /// `GET /sessions:count`: how many have ended, and for how many of them the processor has not answered.
 pub(crate) async fn count(_: Allowed<StatusRead>, State(kit): State<Kit<Settings>>) -> Result<Answer, ApiError> {
-    let (sessions, pending): (i64, i64) = sqlx::query_as(
-        "SELECT COUNT(*), COALESCE(SUM(settlement IS 'pending'), 0) FROM session WHERE outcome IS NOT NULL",
-    )
-    .fetch_one(kit.db().readers())
-    .await?;
+    let (sessions, pending): (i64, i64) = sqlx::query_as(COUNT).fetch_one(kit.db().readers()).await?;
     Answer::ok(&json!({ "sessions": sessions, "pending": pending }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     fridge: Option<FridgeId>,
@@ -114,21 +111,61 @@ pub(crate) async fn list(
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    let rows = sqlx::query(
-        "SELECT * FROM session
-         WHERE session > $1 AND outcome IS NOT NULL AND ($2 IS NULL OR fridge = $2) AND ($3 IS NULL OR customer = $3)
-           AND ($4 IS NULL OR outcome = $4) AND ($5 IS NULL OR settlement = $5)
-         ORDER BY session LIMIT $6",
-    )
-    .bind(page.after())
-    .bind(query.fridge.as_ref().map(FridgeId::as_str))
-    .bind(query.customer.as_ref().map(CustomerId::as_str))
-    .bind(query.outcome)
-    .bind(query.settlement)
-    .bind(page.limit())
-    .fetch_all(kit.db().readers())
-    .await?;
+    let rows = listed(&query, &page).build().fetch_all(kit.db().readers()).await?;
     let sessions = rows.iter().map(told).collect::<Result<Vec<_>, _>>()?;
     let key = |body: &Value| body.get("session").and_then(Value::as_str).unwrap_or_default().to_owned();
     Answer::ok(&page.cut(sessions, key).json("sessions"))
+}
+
+/// The query of a list. Only what is asked for is in it, so that SQLite finds it by an index.
+fn listed(query: &ListQuery, page: &PageRequest) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT * FROM session WHERE outcome IS NOT NULL AND session > ");
+    sql.push_bind(page.after());
+    for (column, value) in [
+        ("fridge", query.fridge.as_ref().map(FridgeId::as_str)),
+        ("customer", query.customer.as_ref().map(CustomerId::as_str)),
+        ("outcome", query.outcome.as_deref()),
+        ("settlement", query.settlement.as_deref()),
+    ] {
+        if let Some(value) = value {
+            sql.push(" AND ").push(column).push(" = ").push_bind(value);
+        }
+    }
+    sql.push(" ORDER BY session LIMIT ").push_bind(page.limit());
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COUNT, CustomerId, FridgeId, ListQuery, PageRequest, THESE, listed};
+    use crate::serve::plan;
+    use sqlx::QueryBuilder;
+
+    #[tokio::test]
+    async fn sessions_are_found_by_an_index() {
+        let page = PageRequest::read(None, None).unwrap();
+        let fridge = ListQuery { fridge: FridgeId::parse("FR-0001").ok(), ..ListQuery::default() };
+        let customer = ListQuery { customer: CustomerId::parse("CU-1").ok(), ..ListQuery::default() };
+        let outcome = ListQuery { outcome: Some("abandoned".to_owned()), ..ListQuery::default() };
+        let settlement = ListQuery { settlement: Some("failed".to_owned()), ..ListQuery::default() };
+        for (query, index) in [
+            (fridge, "session_by_fridge (fridge=? AND session>?)"),
+            (customer, "session_by_customer (customer=? AND session>?)"),
+            (outcome, "session_by_outcome (outcome=? AND session>?)"),
+            (settlement, "session_by_settlement (settlement=? AND session>?)"),
+            (ListQuery::default(), "PRIMARY KEY (session>?)"),
+        ] {
+            let plan = plan(listed(&query, &page)).await;
+            assert!(plan.contains(index) && !plan.contains("B-TREE"), "{plan}");
+        }
+        let these = plan(QueryBuilder::new(THESE)).await;
+        assert!(these.contains("SEARCH session USING PRIMARY KEY (session=?)") && !these.contains("B-TREE"), "{these}");
+    }
+
+    #[tokio::test]
+    async fn counting_reads_only_what_is_pending() {
+        let count = plan(QueryBuilder::new(COUNT)).await;
+        assert!(count.contains("session_by_settlement (settlement=?)"), "{count}");
+        assert!(!count.contains("SCAN session"), "{count}");
+    }
 }

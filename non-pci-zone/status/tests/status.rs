@@ -225,3 +225,15 @@ async fn what_happens_outside_sessions_is_listed() {
     let one = ok(running.client("operator/viewer").get("/tampers?fridge=FR-0002")).await;
     assert_eq!(one["tampers"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_session_counts_once_however_often_it_ends() {
+    let running = start().await;
+    let (client, pci) = (running.client("operator/viewer"), running.client("service/purchase-session"));
+    let finalized = |sequence, session: &str| event(sequence, "larder.purchase.finalized.v1", bought(session));
+    let count = async || ok(client.get("/sessions:count")).await;
+    deliver(&pci, &[event(1, "larder.payment.settled.v1", settled(SESSION, "captured", 1550))]).await;
+    assert_eq!(count().await, json!({"sessions": 0, "pending": 0}), "a payment alone is no end");
+    deliver(&pci, &[finalized(2, SESSION), finalized(3, OTHER), finalized(4, OTHER)]).await;
+    assert_eq!(count().await, json!({"sessions": 2, "pending": 1}));
+}
