@@ -37,6 +37,7 @@ pub(crate) fn told(row: &SqliteRow) -> Result<(Value, i64), ApiError> {
         "door": text("door")?,
         "firmware": text("firmware")?,
         "meals": meals,
+        "counted_at": moment("counted_at")?,
         "lock": {
             "locked": row.try_get::<bool, _>("locked")?,
             "reason": text("lock_reason")?,

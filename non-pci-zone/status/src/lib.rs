@@ -12,6 +12,7 @@ mod reports;
 mod serve;
 mod sessions;
 mod settings;
+mod snapshots;
 
 pub use serve::serve;
 pub use settings::Settings;

@@ -1,6 +1,8 @@
 //! Health reports: what a fridge measures, told by itself, kept as a series with an end.
 //!
-//! Judging a series (food safety, alarms) is not done here: a report is booked as it came.
+//! What it counted inside is kept by `snapshots`. Judging a series (food safety, alarms) is not done here: a report is booked as it came.
+
+use std::collections::BTreeSet;
 
 use axum::extract::State;
 use ops_kit::guard::{ReportHealth, StatusRead};
@@ -9,11 +11,11 @@ use pci_contract::{FridgeId, MealId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::Settings;
+use crate::{Settings, snapshots};
 
 const MAX_MEALS: usize = 1000;
 const MAX_FIRMWARE: usize = 64;
-const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
+pub(crate) const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// Where the door is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,12 @@ impl Report {
         let moment = |text| Timestamp::parse_rfc3339(text).ok_or_else(|| Problem::invalid("a time is in RFC 3339"));
         self.measured_at.as_deref().map(moment).transpose()
     }
+
+    /// What it counted as JSON, in an order that does not depend on how it counted.
+    fn counted(&self) -> Option<String> {
+        let meals: BTreeSet<&MealId> = self.meals.as_ref()?.iter().collect();
+        Some(json!(meals).to_string())
+    }
 }
 
 /// `POST /fridges/{id}/reports`, by that fridge itself.
@@ -80,7 +88,11 @@ pub(crate) async fn report(
     if let Some(answer) = ticket.recall(&mut tx, now).await? {
         return Ok(answer);
     }
-    let n = latest(&mut tx, &id, &report, now).await?;
+    let meals = report.counted();
+    let n = latest(&mut tx, &id, &report, meals.as_deref(), now).await?;
+    if let Some(meals) = &meals {
+        snapshots::keep(&mut tx, &id, n, meals, kit.settings(), now).await?;
+    }
     append(&mut tx, &id, n, &report, measured_at, now).await?;
     prune(&mut tx, &id, n, kit.settings(), now).await?;
     let answer = Answer::new(http::StatusCode::CREATED, None, &json!({ "report": n, "at": now.rfc3339() }))?;
@@ -90,16 +102,23 @@ pub(crate) async fn report(
 }
 
 /// Writes the report into the fridge's record and gives the report its number.
-async fn latest(tx: &mut WriteTx, id: &FridgeId, report: &Report, now: Timestamp) -> Result<i64, ApiError> {
-    let meals = report.meals.as_ref().map(|meals| json!(meals).to_string());
+async fn latest(
+    tx: &mut WriteTx,
+    id: &FridgeId,
+    report: &Report,
+    meals: Option<&str>,
+    now: Timestamp,
+) -> Result<i64, ApiError> {
     let rev = tx.next_revision().await?;
     let n = sqlx::query_scalar(
-        "INSERT INTO fridge (id, seen_at, reports, temperature_c, humidity, door, firmware, meals, locked, rev)
-         VALUES ($1, $2, 1, $3, $4, $5, $6, $7, 0, $8)
+        "INSERT INTO fridge (id, seen_at, reports, temperature_c, humidity, door, firmware, meals, counted_at, locked,
+                             rev)
+         VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, 0, $9)
          ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, reports = reports + 1,
             temperature_c = COALESCE(excluded.temperature_c, temperature_c),
             humidity = COALESCE(excluded.humidity, humidity), door = COALESCE(excluded.door, door),
             firmware = COALESCE(excluded.firmware, firmware), meals = COALESCE(excluded.meals, meals),
+            counted_at = COALESCE(excluded.counted_at, counted_at),
             rev = excluded.rev
          RETURNING reports",
     )
@@ -110,6 +129,7 @@ async fn latest(tx: &mut WriteTx, id: &FridgeId, report: &Report, now: Timestamp
     .bind(report.door.map(Door::as_str))
     .bind(&report.firmware)
     .bind(meals)
+    .bind(meals.map(|_| now.micros()))
     .bind(rev)
     .fetch_one(tx.sql())
     .await?;

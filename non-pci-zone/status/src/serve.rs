@@ -5,12 +5,13 @@ use ops_kit::guard::{StatusFeed, StatusInbox, StatusRead};
 use ops_kit::{CancellationToken, Config, Fault, Kit, Routes, Step};
 use pci_contract::LockRow;
 
-use crate::{Settings, drive, fridges, locks, reports, sessions};
+use crate::{Settings, drive, fridges, locks, reports, sessions, snapshots};
 
 const STEPS: &[Step] = &[
     (1, "kit", include_str!("../../../migrations/status/0001_kit.sql")),
     (2, "status", include_str!("../../../migrations/status/0002_status.sql")),
     (3, "counted sessions", include_str!("../../../migrations/status/0003_counted_sessions.sql")),
+    (4, "snapshots", include_str!("../../../migrations/status/0004_snapshots.sql")),
 ];
 
 /// Serves until `ending` is cancelled.
@@ -24,6 +25,7 @@ pub async fn serve(config: Config<Settings>, ending: CancellationToken) -> Resul
         .get("/fridges/{id}", fridges::read)
         .get("/fridges/{id}/reports", reports::list)
         .post("/fridges/{id}/reports", reports::report)
+        .get("/fridges/{id}/snapshots", snapshots::list)
         .put("/fridges/{id}/lock", locks::put)
         .get("/tampers", fridges::tampers)
         .get("/sessions", sessions::list)

@@ -227,6 +227,37 @@ async fn what_happens_outside_sessions_is_listed() {
 }
 
 #[tokio::test]
+async fn what_a_fridge_counts_is_kept_when_it_is_other_than_before() {
+    let settings = Settings { snapshots_per_fridge: 2, ..Settings::default() };
+    let running = Running::start("status", settings, ops_status::serve).await;
+    let (fridge, client) = (running.client("fridge/FR-0001"), running.client("operator/viewer"));
+    let count = async |serials: &[u32]| {
+        let meals: Vec<String> = serials.iter().map(|serial| barcode(*serial)).collect();
+        ok(fridge.post("/fridges/FR-0001/reports", &json!({ "meals": meals }))).await
+    };
+    for serials in [&[1, 2, 3][..], &[2, 1], &[1, 2], &[1, 2, 2]] {
+        count(serials).await;
+    }
+    ok(fridge.post("/fridges/FR-0001/reports", &json!({"temperature_c": 3.0}))).await;
+    let now = ok(client.get("/fridges/FR-0001")).await;
+    assert_eq!(now["meals"], json!([barcode(1), barcode(2)]));
+    assert!(now["counted_at"].is_string() && now["counted_at"] != now["seen_at"], "{now}");
+    let kept = async || {
+        let kept = ok(client.get("/fridges/FR-0001/snapshots")).await;
+        let told = |row: &Value| (row["report"].as_i64().unwrap(), row["meals"].as_array().unwrap().len());
+        kept["snapshots"].as_array().unwrap().iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(kept().await, [(1, 3), (2, 2)]);
+    count(&[]).await;
+    assert_eq!(kept().await, [(2, 2), (6, 0)], "there is an end to them");
+    let page = ok(client.get("/fridges/FR-0001/snapshots?page_size=1")).await;
+    let next = page["next_page_token"].as_str().unwrap();
+    let page = ok(client.get(&format!("/fridges/FR-0001/snapshots?page_size=1&page_token={next}"))).await;
+    assert_eq!((&page["snapshots"][0]["meals"], &page["next_page_token"]), (&json!([]), &Value::Null));
+    assert_eq!(fridge.get("/fridges/FR-0001/snapshots").await.unwrap().status.as_u16(), 403);
+}
+
+#[tokio::test]
 async fn a_session_counts_once_however_often_it_ends() {
     let running = start().await;
     let (client, pci) = (running.client("operator/viewer"), running.client("service/purchase-session"));
