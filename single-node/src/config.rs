@@ -10,7 +10,7 @@ use crate::Fault;
 use crate::hsm::Token;
 use crate::issuer::{Issuer, Party};
 use crate::layout::{self, Layout};
-use crate::stack::{OPS, PURCHASE};
+use crate::services::{OPS, PURCHASE};
 
 /// The feeds that each service has.
 const FEEDS: [(&str, &[&str]); 4] = [

@@ -5,6 +5,7 @@
 //! it, and no product binary links it.
 
 pub mod agents;
+pub mod bench;
 pub mod books;
 pub mod children;
 pub mod cli;
@@ -21,7 +22,9 @@ pub mod ops;
 pub mod ports;
 pub mod replay;
 pub mod secrets;
+pub mod services;
 pub mod stack;
+pub mod start;
 pub mod world;
 
 pub use fault::Fault;

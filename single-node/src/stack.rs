@@ -18,15 +18,8 @@ use crate::ops::Ops;
 use crate::secrets::write_secret;
 use crate::{Fault, config, ports};
 
-/// The services outside the PCI zone, in the order they are told of.
-pub const OPS: [(&str, ServiceName); 4] = [
-    ("inventory", ServiceName::Inventory),
-    ("customers", ServiceName::Customers),
-    ("status", ServiceName::Status),
-    ("admin", ServiceName::Admin),
-];
-/// The service inside it.
-pub const PURCHASE: &str = "purchase-session";
+pub use crate::services::{OPS, PURCHASE};
+
 /// The person whose identity the commands use.
 pub const OPERATOR: Party = Party::Operator("operator");
 /// Who reads metrics.

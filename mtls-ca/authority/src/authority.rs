@@ -19,7 +19,7 @@ use crate::check::{self, Expected};
 use crate::log::{Draft, EntryState, Head, Kind, Log};
 use crate::template::{self, Life, TokenKey};
 use crate::token::{KeyName, Token};
-use crate::{AuthorityConfig, AuthorityError, Corrupt, Fault, Order, Profile, Refusal, files};
+use crate::{AuthorityConfig, AuthorityError, Corrupt, Fault, IssuedChain, Order, Profile, Refusal, files};
 
 /// Clocks of fridges go wrong by minutes; a certificate is good a little before it was made.
 const BACKDATE_S: i64 = 10 * 60;
@@ -35,21 +35,6 @@ const AUTHORITIES: [(Kind, KeyName, &str); 3] = [
     (Kind::DeviceIntermediate, KeyName { label: "larder-ca-device-1", id: "device-1" }, "device.pem"),
     (Kind::ServiceIntermediate, KeyName { label: "larder-ca-service-1", id: "service-1" }, "service.pem"),
 ];
-
-/// A leaf that was issued, with what its holder shows to others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IssuedChain {
-    /// The leaf and its intermediate, PEM, leaf first.
-    pub chain_pem: String,
-    /// The leaf's serial number, lowercase hex.
-    pub serial: String,
-    /// First second of its life, since the Unix epoch.
-    pub not_before_unix_s: i64,
-    /// Last second of its life, since the Unix epoch.
-    pub not_after_unix_s: i64,
-    /// SHA-256 of the leaf in DER, lowercase hex: how the issuance log knows it.
-    pub sha256: String,
-}
 
 /// An intermediate that got a new certificate for its old key.
 #[derive(Debug, Clone, PartialEq, Eq)]

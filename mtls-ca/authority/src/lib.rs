@@ -10,6 +10,7 @@
 //! what it says to the attestation service.
 
 mod authority;
+mod chain;
 mod check;
 pub mod cli;
 mod clock;
@@ -22,7 +23,8 @@ mod order;
 mod template;
 mod token;
 
-pub use authority::{Authority, IssuedChain, Renewed};
+pub use authority::{Authority, Renewed};
+pub use chain::IssuedChain;
 pub use clock::now_unix_s;
 pub use config::{AuthorityConfig, Pin};
 pub use error::{AuthorityError, Corrupt, Fault, Refusal};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ca_identity::{SpiffeId, TrustDomain};
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 
+use crate::provider::provider;
 use crate::verify::{ClientChain, ClientJudge, ServerJudge};
 use crate::{Identity, MtlsError, TrustBundle};
 
@@ -45,11 +45,6 @@ pub fn client_config(
 ) -> Result<Arc<ClientConfig>, MtlsError> {
     let key = Arc::new(ArcSwap::new(identity.certified()));
     client(key, Arc::new(ArcSwap::new(bundle.roots())), expected_server, alpn)
-}
-
-/// The one provider of cryptography.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// The chain verifier for clients under these roots.

@@ -18,8 +18,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::MtlsError;
-use crate::config::provider;
 use crate::peer::{Peer, parse, peer};
+use crate::provider::provider;
 
 /// The most bytes of a certificate, key or bundle file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;

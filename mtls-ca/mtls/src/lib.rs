@@ -14,6 +14,7 @@ mod config;
 mod error;
 mod identity;
 mod peer;
+mod provider;
 mod reload;
 mod verify;
 

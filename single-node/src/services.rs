@@ -1,0 +1,13 @@
+//! What runs on one machine, by name.
+
+use ca_identity::ServiceName;
+
+/// The services outside the PCI zone, in the order they are told of.
+pub const OPS: [(&str, ServiceName); 4] = [
+    ("inventory", ServiceName::Inventory),
+    ("customers", ServiceName::Customers),
+    ("status", ServiceName::Status),
+    ("admin", ServiceName::Admin),
+];
+/// The service inside it.
+pub const PURCHASE: &str = "purchase-session";
