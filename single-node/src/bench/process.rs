@@ -1,0 +1,93 @@
+//! CPU time and memory of other processes, as the kernel counts them in `/proc`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::Fault;
+use crate::stack::Stack;
+
+/// Milliseconds of one tick in `/proc/PID/stat`; USER_HZ is 100 on every Linux we run on.
+const TICK_MS: u64 = 10;
+
+/// The name under which our own process is told of.
+const CLIENT: &str = "bench client";
+
+/// The processes of a running machine, by name.
+pub(super) struct Processes(BTreeMap<String, u32>);
+
+impl Processes {
+    /// The services of `stack` and the present process, which plays the fridges.
+    pub(super) fn of(stack: &Stack) -> Self {
+        let mut processes: BTreeMap<String, u32> = [(CLIENT.to_owned(), std::process::id())].into();
+        for name in ["purchase-session", "processor-sandbox", "inventory", "customers", "status", "admin"] {
+            let pid = stack.pid(name).and_then(|pid| *pid.borrow());
+            processes.extend(pid.map(|pid| (name.to_owned(), pid)));
+        }
+        Self(processes)
+    }
+
+    /// Milliseconds of CPU time that each has used since it began.
+    ///
+    /// # Errors
+    /// [`Fault`] when one is gone.
+    pub(super) fn cpu_ms(&self) -> Result<BTreeMap<String, u64>, Fault> {
+        self.each(|pid| {
+            let text = read(pid, "stat")?;
+            ticks(&text).map(|ticks| ticks * TICK_MS).ok_or_else(|| Fault::new("/proc has another form".to_owned()))
+        })
+    }
+
+    /// The most memory that each has ever had resident, in KiB.
+    ///
+    /// # Errors
+    /// [`Fault`] when one is gone.
+    pub(super) fn peak_kib(&self) -> Result<BTreeMap<String, u64>, Fault> {
+        self.each(|pid| {
+            let text = read(pid, "status")?;
+            peak(&text).ok_or_else(|| Fault::new("/proc has another form".to_owned()))
+        })
+    }
+
+    fn each(&self, of: impl Fn(u32) -> Result<u64, Fault>) -> Result<BTreeMap<String, u64>, Fault> {
+        self.0.iter().map(|(name, pid)| Ok((name.clone(), of(*pid)?))).collect()
+    }
+}
+
+fn read(pid: u32, file: &str) -> Result<String, Fault> {
+    let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+    std::fs::read_to_string(&path).map_err(Fault::io("read", &path))
+}
+
+/// utime and stime: the 14th and 15th field. The second, the name, is in brackets and may hold blanks.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+fn peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_texts_are_read() {
+        let stat = "12 (a b) c) S 1 12 12 0 -1 4194560 500 0 0 0 120 34 0 0 20 0 3 0 9 1 2 3";
+        assert_eq!(ticks(stat), Some(154));
+        assert_eq!(peak("Name:\tx\nVmHWM:\t   23456 kB\nVmRSS:\t 1 kB\n"), Some(23_456));
+        assert_eq!((ticks("nothing"), peak("nothing")), (None, None));
+    }
+
+    #[test]
+    fn our_own_process_has_used_time_and_memory() {
+        let own = Processes([("own".to_owned(), std::process::id())].into());
+        assert!(own.peak_kib().expect("there")["own"] > 0);
+        assert!(own.cpu_ms().is_ok());
+    }
+}

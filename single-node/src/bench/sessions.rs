@@ -1,0 +1,285 @@
+//! `sessions`: whole card sessions a second, from the card to the captured payment, beside what the raw parts allow on
+//! the same cores: each part alone in the same run, their times added up.
+//!
+//! Ours is told by the whole machine: every service runs and books every event meanwhile. A limit of this kind is hard
+//! on purpose: it allows nothing for rules, parsing, checks or the services outside.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pci_contract::SealingKey;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::figure::{Bound, Figure, rounded};
+use super::fridges::{self, Client, Fridge};
+use super::ground::Ground;
+use super::part::Part;
+use super::process::Processes;
+use super::rows::Step;
+use super::session::{Purchase, Waited, purchase};
+use super::statistics::{median, number, percentile};
+use super::tokenize::BareRates;
+use super::{Progress, alarm, commit, https};
+use crate::Fault;
+
+/// Rounds; in each, ours and every part are measured.
+const ROUNDS: usize = 3;
+/// Fridges that sell at once.
+const SELLING: usize = 128;
+/// Sessions of each fridge in a round, one after another.
+const EACH: usize = 16;
+/// Sessions of each fridge before anything is measured.
+const WARM_UP: usize = 2;
+/// How long a bare part is measured in a round.
+const PART: Duration = Duration::from_millis(1_500);
+/// How long a number of HSM threads is tried in a round, in milliseconds.
+const HSM_MILLIS: u64 = 500;
+/// Sessions that the naive loop writes in a round.
+const NAIVE: usize = 100;
+
+/// The meals that each fridge needs.
+pub(super) const MEALS: usize = 2 * (alarm::PURCHASES + WARM_UP + ROUNDS * EACH);
+
+/// What the raw parts do, a round each, in sessions a second.
+#[derive(Default)]
+struct Raw {
+    hsm: BareRates,
+    commit: Vec<f64>,
+    https: Vec<f64>,
+    stream: Vec<f64>,
+    /// The same rows, each only as it is in the end.
+    commit_once: Vec<f64>,
+    /// One transaction at a time.
+    naive: Vec<f64>,
+}
+
+/// What we do.
+#[derive(Default)]
+struct Ours {
+    rates: Vec<f64>,
+    waited: Vec<Waited>,
+    cpu_ms: BTreeMap<String, u64>,
+    /// Seconds until the other zone had booked a round's events, after its last payment.
+    booked_s: Vec<f64>,
+}
+
+/// Measures.
+///
+/// # Errors
+/// [`Fault`] when a session or a part fails.
+pub(super) async fn measure(ground: &mut Ground, hsm: &mut Part, progress: &Progress) -> Result<Figure, Fault> {
+    progress.say("sessions: cards are sealed");
+    let mut rounds = seal_all(ground).await?;
+    let processes = Processes::of(&ground.stack);
+    let (mut ours, mut raw) = (Ours::default(), Raw::default());
+    if let Some(warm_up) = rounds.pop() {
+        progress.say("sessions: warming up");
+        sell(&ground.ours, warm_up).await?;
+        ground.settled().await?;
+        ground.quiet().await?;
+    }
+    for (number, purchases) in (1..).zip(rounds) {
+        progress.say(&format!("sessions: round {number} of {ROUNDS}, whole sessions"));
+        ours.measure(ground, &processes, purchases).await?;
+        progress.say(&format!("sessions: round {number} of {ROUNDS}, the raw parts"));
+        raw.measure(ground, hsm).await?;
+    }
+    let peak_kib = processes.peak_kib()?;
+    Ok(figure(&ours, &raw, &peak_kib))
+}
+
+/// The purchases of every round by fridge; the warm-up is last.
+async fn seal_all(ground: &Ground) -> Result<Vec<Vec<Vec<Purchase>>>, Fault> {
+    let first = ground.ours.first().ok_or_else(|| Fault::new("there is no fridge".to_owned()))?;
+    let key = fridges::sealing_key(first).await?;
+    let mut sealing = JoinSet::new();
+    for (at, fridge) in ground.fridges.iter().take(SELLING).cloned().enumerate() {
+        let key = key.clone();
+        sealing.spawn_blocking(move || Ok::<_, Fault>((at, seal(&fridge, &key)?)));
+    }
+    let mut by_fridge = BTreeMap::new();
+    while let Some(sealed) = sealing.join_next().await {
+        let (at, purchases) = sealed.map_err(Fault::of("sealing"))??;
+        by_fridge.insert(at, purchases);
+    }
+    let mut rounds = vec![Vec::new(); ROUNDS + 1];
+    for purchases in by_fridge.into_values() {
+        let mut purchases = purchases.into_iter();
+        for (number, round) in rounds.iter_mut().enumerate() {
+            round.push(purchases.by_ref().take(if number < ROUNDS { EACH } else { WARM_UP }).collect());
+        }
+    }
+    Ok(rounds)
+}
+
+fn seal(fridge: &Fridge, key: &SealingKey) -> Result<Vec<Purchase>, Fault> {
+    (alarm::PURCHASES..alarm::PURCHASES + ROUNDS * EACH + WARM_UP).map(|n| Purchase::seal(fridge, n, key)).collect()
+}
+
+/// Has each fridge make its purchases, one after another.
+async fn sell(clients: &[Client], purchases: Vec<Vec<Purchase>>) -> Result<Vec<Waited>, Fault> {
+    let mut selling = JoinSet::new();
+    for (client, purchases) in clients.iter().cloned().zip(purchases) {
+        selling.spawn(async move {
+            let mut waited = Vec::with_capacity(purchases.len());
+            for one in purchases {
+                waited.push(purchase(&client, one).await?);
+            }
+            Ok::<_, Fault>(waited)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(sold) = selling.join_next().await {
+        all.extend(sold.map_err(Fault::of("a fridge's task"))??);
+    }
+    Ok(all)
+}
+
+impl Ours {
+    async fn measure(
+        &mut self,
+        ground: &mut Ground,
+        processes: &Processes,
+        purchases: Vec<Vec<Purchase>>,
+    ) -> Result<(), Fault> {
+        let before = processes.cpu_ms()?;
+        let began = Instant::now();
+        let waited = sell(&ground.ours, purchases).await?;
+        // The time ends when the last payment is captured, not when the last receipt is shown.
+        ground.settled().await?;
+        let elapsed = began.elapsed();
+        ground.quiet().await?;
+        self.booked_s.push((began.elapsed() - elapsed).as_secs_f64());
+        self.rates.push(number(waited.len()) / elapsed.as_secs_f64());
+        self.waited.extend(waited);
+        for (name, after) in processes.cpu_ms()? {
+            let used = after.saturating_sub(before.get(&name).copied().unwrap_or(0));
+            *self.cpu_ms.entry(name).or_default() += used;
+        }
+        Ok(())
+    }
+
+    fn percentiles(&self, of: impl Fn(&Waited) -> Duration) -> (f64, f64) {
+        let times: Vec<f64> = self.waited.iter().map(|waited| of(waited).as_secs_f64() * 1_000.0).collect();
+        (percentile(&times, 50.0), percentile(&times, 99.0))
+    }
+}
+
+impl Raw {
+    async fn measure(&mut self, ground: &Ground, hsm: &mut Part) -> Result<(), Fault> {
+        self.hsm.measure(hsm, HSM_MILLIS).await?;
+        let database = ground.stack.layout().state("bench-bare.sqlite");
+        let lists = |fridges: usize, each: usize, steps: &dyn Fn(usize) -> Vec<Step>| -> Vec<Vec<Vec<Step>>> {
+            (0..fridges).map(|fridge| (0..each).map(|_| steps(fridge)).collect()).collect()
+        };
+        let in_steps = |fridge| ground.template.in_steps(fridge);
+        let at_once = |fridge| ground.template.at_once(fridge);
+        self.commit.push(commit::rate(&database, lists(SELLING, EACH, &in_steps)).await?);
+        self.commit_once.push(commit::rate(&database, lists(SELLING, EACH, &at_once)).await?);
+        self.naive.push(commit::rate(&database, lists(1, NAIVE, &in_steps)).await?);
+        let calls = https::rate(&ground.listening.https, &ground.listening.root_pem, PART).await?;
+        self.https.push(calls / 2.0);
+        self.stream.push(streams(ground).await?);
+        Ok(())
+    }
+
+    /// Milliseconds that each part takes of a session.
+    fn parts_ms(&self) -> [(&'static str, f64); 4] {
+        let ms = |rate: f64| if rate > 0.0 { 1_000.0 / rate } else { 0.0 };
+        [
+            ("hsm", ms(self.hsm.best().1)),
+            ("commit", ms(median(&self.commit))),
+            ("https", ms(median(&self.https))),
+            ("stream", ms(median(&self.stream))),
+        ]
+    }
+}
+
+/// Sessions a second against the bare gRPC server, with the messages of ours.
+async fn streams(ground: &Ground) -> Result<f64, Fault> {
+    let first = ground.ours.first().ok_or_else(|| Fault::new("there is no fridge".to_owned()))?;
+    let key = fridges::sealing_key(first).await?;
+    let began = Instant::now();
+    let mut selling = JoinSet::new();
+    for (fridge, client) in ground.fridges.iter().zip(ground.bare.iter().cloned()).take(SELLING) {
+        // The server answers by rote: the same purchase may be made again and again.
+        let one = Purchase::seal(fridge, 0, &key)?;
+        selling.spawn(async move {
+            let began = Instant::now();
+            let mut made = 0_usize;
+            while began.elapsed() < PART {
+                purchase(&client, one.clone()).await?;
+                made += 1;
+            }
+            Ok::<_, Fault>(made)
+        });
+    }
+    let mut made = 0;
+    while let Some(sold) = selling.join_next().await {
+        made += sold.map_err(Fault::of("a fridge's task"))??;
+    }
+    Ok(number(made) / began.elapsed().as_secs_f64())
+}
+
+fn figure(ours: &Ours, raw: &Raw, peak_kib: &BTreeMap<String, u64>) -> Figure {
+    let parts = raw.parts_ms();
+    let limit_ms: f64 = parts.iter().map(|(_, ms)| ms).sum();
+    let limit = if limit_ms > 0.0 { 1_000.0 / limit_ms } else { 0.0 };
+    let rate = median(&ours.rates);
+    let once_ms = limit_ms - 1_000.0 / median(&raw.commit) + 1_000.0 / median(&raw.commit_once);
+    let (open, close) = (ours.percentiles(|waited| waited.open), ours.percentiles(|waited| waited.close));
+    let sessions = number(ours.waited.len());
+    let cpu: BTreeMap<&str, f64> = ours
+        .cpu_ms
+        .iter()
+        .map(|(name, ms)| (name.as_str(), rounded(f64::from(u32::try_from(*ms).unwrap_or(u32::MAX)) / sessions)))
+        .collect();
+    let details = json!({
+        "sessions": ours.waited.len(), "in_flight": SELLING,
+        "parts_ms": parts.iter().map(|(name, ms)| ((*name).to_owned(), json!(rounded(*ms)))).collect::<Map<_, Value>>(),
+        "open_ms": { "p50": rounded(open.0), "p99": rounded(open.1) },
+        "close_ms": { "p50": rounded(close.0), "p99": rounded(close.1) },
+        "cpu_ms_per_session": cpu,
+        "peak_memory_kib": peak_kib,
+        "naive_sessions_per_s": rounded(median(&raw.naive)),
+        "ratio_if_each_row_were_written_once": rounded(rate * once_ms / 1_000.0),
+        "booked_after_s": rounded(median(&ours.booked_s)),
+    });
+    let line = |of: Vec<String>| of.join(", ");
+    let notes = vec![
+        format!(
+            "{} sessions of a card and two touches, {SELLING} fridges at once, each message acknowledged",
+            sessions
+        ),
+        format!(
+            "limit: the raw parts, each alone, times of a session added up: {}",
+            line(parts.iter().map(|(name, ms)| format!("{name} {ms:.3} ms")).collect())
+        ),
+        format!(
+            "were each row written only once, as it is in the end, the ratio would be {:.2}",
+            rate * once_ms / 1_000.0
+        ),
+        format!("a naive loop, one transaction at a time: {:.0} sessions/s in its database alone", median(&raw.naive)),
+        format!(
+            "open: p50 {:.1} ms, p99 {:.1} ms; close: p50 {:.1} ms, p99 {:.1} ms, at full load",
+            open.0, open.1, close.0, close.1
+        ),
+        format!("CPU a session: {}", line(cpu.iter().map(|(name, ms)| format!("{name} {ms:.2} ms")).collect())),
+        format!(
+            "peak memory: {}",
+            line(peak_kib.iter().map(|(name, kib)| format!("{name} {} MiB", kib / 1_024)).collect())
+        ),
+        format!("the other zone had booked everything {:.1} s after the last payment", median(&ours.booked_s)),
+    ];
+    Figure {
+        name: "sessions",
+        ours: rate,
+        limit,
+        unit: "sessions/s",
+        bound: Bound::AtLeast(0.6),
+        details: details.as_object().cloned().unwrap_or_default(),
+        notes,
+    }
+}
