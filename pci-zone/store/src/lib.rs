@@ -30,7 +30,7 @@ mod writer;
 
 pub use batch::{Batch, Enrollment, IntentOutcome, IntentWrite, NewEvent, SessionWrite, StoredCard, TouchRecord, Verb};
 pub use error::{CommitError, Contradiction, Corrupt, Fault, FeedError, StoreError};
-pub use outbox::EVENT_SOURCE;
+pub use outbox::{EVENT_SOURCE, EventText};
 pub use pci_session::TouchKind;
 pub use read::{PendingIntent, StoredSession};
 pub use reference::{FridgeKnown, Reference, ReferenceRow};

@@ -18,7 +18,7 @@ use crate::error::{CommitError, Contradiction, Fault, FeedError, StoreError};
 use crate::feeds::{self, Page};
 use crate::group::{Item, Verdict};
 use crate::migrations;
-use crate::outbox;
+use crate::outbox::{self, EventText};
 use crate::prepared::Prepared;
 use crate::read::{PendingIntent, Reader, StoredSession};
 use crate::reference::{Reference, ReferenceRow};
@@ -113,14 +113,25 @@ impl Store {
         self.write(Item::Cursor { subscriber: subscriber.into(), position }).await.map(|_| ())
     }
 
-    /// Deletes up to `limit` events that every subscriber and the feeds of people's standing have booked; says how
-    /// many.
+    /// Sets a subscriber's cursor back to `position`, for one that lost what it had booked. Says whether it did: not
+    /// when the cursor is no further, nor when the next event is no longer kept.
     ///
     /// # Errors
     /// [`CommitError::Fault`] when the database failed.
-    pub async fn prune_events(&self, limit: u32) -> Result<u64, CommitError> {
+    pub async fn set_cursor_back(&self, subscriber: &str, position: i64) -> Result<bool, CommitError> {
         let (answer, answered) = oneshot::channel();
-        self.queue(Job::Prune { limit: limit.min(MOST_ROWS), answer }).await?;
+        self.queue(Job::SetBack { subscriber: subscriber.into(), position, answer }).await?;
+        answered.await.map_err(|_| lost())?
+    }
+
+    /// Deletes up to `limit` events older than `before` that every subscriber and the feeds of people's standing have
+    /// booked; says how many.
+    ///
+    /// # Errors
+    /// [`CommitError::Fault`] when the database failed.
+    pub async fn prune_events(&self, limit: u32, before: Timestamp) -> Result<u64, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue(Job::Prune { limit: limit.min(MOST_ROWS), before, answer }).await?;
         answered.await.map_err(|_| lost())?
     }
 
@@ -226,6 +237,20 @@ impl Store {
     /// [`StoreError`] when the database failed or a row cannot be.
     pub async fn events_after(&self, position: i64, limit: u32) -> Result<Vec<(i64, Envelope)>, StoreError> {
         outbox::events_after(&self.reader.0, position, limit.min(MOST_ROWS)).await
+    }
+
+    /// Events after a position as they go out, oldest first: at most `limit`, and together at most `most_bytes` unless
+    /// the first alone is larger. The stored text is used as it is, since every subscriber reads it anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database failed or a row cannot be.
+    pub async fn event_texts_after(
+        &self,
+        position: i64,
+        limit: u32,
+        most_bytes: u32,
+    ) -> Result<Vec<EventText>, StoreError> {
+        outbox::texts_after(&self.reader.0, position, limit.min(MOST_ROWS), most_bytes).await
     }
 
     /// How far a subscriber has booked; 0 when it is unknown.

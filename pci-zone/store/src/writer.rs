@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use pci_contract::Timestamp;
 use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -15,7 +16,7 @@ use crate::error::{CommitError, Contradiction, Fault, FeedError};
 use crate::feeds::{self, Page};
 use crate::group::{self, Item, Trouble, Verdict};
 use crate::outbox;
-use crate::prepared::EventRow;
+use crate::prepared::{EventRow, Text};
 use crate::reference::Reference;
 
 /// How many writes may wait.
@@ -29,7 +30,8 @@ pub(crate) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 pub(crate) enum Job {
     Write(Item, Answer<Verdict, CommitError>),
     Feed(Box<Page>, Answer<(), FeedError>),
-    Prune { limit: u32, answer: Answer<u64, CommitError> },
+    SetBack { subscriber: Text, position: i64, answer: Answer<bool, CommitError> },
+    Prune { limit: u32, before: Timestamp, answer: Answer<u64, CommitError> },
     Close(oneshot::Sender<()>),
 }
 
@@ -75,8 +77,12 @@ impl Writer {
                 let _ = answer.send(feeds::apply(&mut self.connection, *page, &self.reference).await);
                 None
             }
-            Job::Prune { limit, answer } => {
-                let _ = answer.send(outbox::prune(&mut self.connection, limit).await);
+            Job::SetBack { subscriber, position, answer } => {
+                let _ = answer.send(outbox::set_back(&mut self.connection, &subscriber, position).await);
+                None
+            }
+            Job::Prune { limit, before, answer } => {
+                let _ = answer.send(outbox::prune(&mut self.connection, limit, before).await);
                 None
             }
             Job::Close(closed) => {

@@ -3,8 +3,8 @@
 
 mod support;
 
-use pci_contract::{CardRow, CustomerRow};
-use pci_store::{EVENT_SOURCE, StoreError};
+use pci_contract::{CardRow, CustomerRow, Envelope};
+use pci_store::{EVENT_SOURCE, NewEvent, Store, StoreError};
 use support::*;
 
 #[tokio::test]
@@ -59,17 +59,17 @@ async fn only_what_everybody_has_booked_is_pruned() {
     let place = Place::new();
     let store = place.open().await;
     store.commit(tell((1..=10).map(tampered).collect())).await.unwrap();
-    assert_eq!(store.prune_events(100).await.unwrap(), 0, "no subscriber is known");
+    assert_eq!(store.prune_events(100, at(1)).await.unwrap(), 0, "no subscriber is known");
     store.save_cursor("inventory", 8).await.unwrap();
     store.save_cursor("status", 6).await.unwrap();
-    assert_eq!(store.prune_events(100).await.unwrap(), 0, "no feed was read");
+    assert_eq!(store.prune_events(100, at(1)).await.unwrap(), 0, "no feed was read");
     store.apply_feed(page::<CustomerRow>(1, 9, vec![])).await.unwrap();
-    assert_eq!(store.prune_events(100).await.unwrap(), 0, "the cards feed was not read");
+    assert_eq!(store.prune_events(100, at(1)).await.unwrap(), 0, "the cards feed was not read");
     store.apply_feed(page::<CardRow>(1, 4, vec![])).await.unwrap();
-    assert_eq!(store.prune_events(3).await.unwrap(), 3, "a bounded bite");
-    assert_eq!(store.prune_events(100).await.unwrap(), 1, "up to the cards feed's place");
+    assert_eq!(store.prune_events(3, at(1)).await.unwrap(), 3, "a bounded bite");
+    assert_eq!(store.prune_events(100, at(1)).await.unwrap(), 1, "up to the cards feed's place");
     store.apply_feed(page::<CardRow>(1, 9, vec![])).await.unwrap();
-    assert_eq!(store.prune_events(100).await.unwrap(), 2, "up to the slowest subscriber");
+    assert_eq!(store.prune_events(100, at(1)).await.unwrap(), 2, "up to the slowest subscriber");
     let left: Vec<_> = store.events_after(0, 100).await.unwrap().into_iter().map(|(position, _)| position).collect();
     assert_eq!(left, [7, 8, 9, 10]);
 }
@@ -82,11 +82,75 @@ async fn positions_go_on_after_everything_was_pruned_and_the_store_reopened() {
     store.save_cursor("inventory", 2).await.unwrap();
     store.apply_feed(page::<CustomerRow>(1, 2, vec![])).await.unwrap();
     store.apply_feed(page::<CardRow>(1, 2, vec![])).await.unwrap();
-    assert_eq!(store.prune_events(100).await.unwrap(), 2);
+    assert_eq!(store.prune_events(100, at(1)).await.unwrap(), 2);
     store.close().await;
     let store = place.open().await;
     store.commit(tell(vec![tampered(3)])).await.unwrap();
     assert_eq!(store.events_after(0, 10).await.unwrap()[0].0, 3);
+}
+
+/// Everybody has booked what there is.
+async fn booked_by_all(store: &Store, position: i64) {
+    store.save_cursor("inventory", position).await.unwrap();
+    store.apply_feed(page::<CustomerRow>(1, position, vec![])).await.unwrap();
+    store.apply_feed(page::<CardRow>(1, position, vec![])).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_booked_is_kept_for_a_while_and_pruned_without_a_gap() {
+    let place = Place::new();
+    let store = place.open().await;
+    // The third was made before the second, on another fridge's line.
+    for (n, made) in [(1, 10), (2, 30), (3, 20), (4, 40)] {
+        store.commit(tell(vec![NewEvent { at: at(made), ..tampered(n) }])).await.unwrap();
+    }
+    booked_by_all(&store, 4).await;
+    assert_eq!(store.prune_events(100, at(10)).await.unwrap(), 0, "an event of that very moment stays");
+    assert_eq!(store.prune_events(100, at(25)).await.unwrap(), 1, "the third is old and comes after a young one");
+    assert_eq!(store.prune_events(100, at(31)).await.unwrap(), 2);
+    assert_eq!(store.events_after(0, 9).await.unwrap()[0].0, 4);
+}
+
+#[tokio::test]
+async fn a_cursor_is_set_back_as_far_as_the_events_are_kept() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.commit(tell((1..=6).map(tampered).collect())).await.unwrap();
+    booked_by_all(&store, 6).await;
+    assert_eq!(store.prune_events(2, at(1)).await.unwrap(), 2);
+    assert!(!store.set_cursor_back("inventory", 1).await.unwrap(), "event 2 is gone");
+    assert!(!store.set_cursor_back("inventory", 6).await.unwrap(), "that is no way back");
+    assert!(!store.set_cursor_back("status", 2).await.unwrap(), "nobody of that name");
+    assert_eq!(store.cursor("inventory").await.unwrap(), 6);
+    assert!(store.set_cursor_back("inventory", 2).await.unwrap());
+    assert_eq!(store.cursor("inventory").await.unwrap(), 2);
+    assert_eq!(store.prune_events(100, at(1)).await.unwrap(), 0, "it is needed again");
+}
+
+#[tokio::test]
+async fn an_event_as_text_is_the_same_envelope() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.commit(tell((1..=5).map(tampered).collect())).await.unwrap();
+    let texts = store.event_texts_after(1, 3, u32::MAX).await.unwrap();
+    let read: Vec<(i64, Envelope)> =
+        texts.iter().map(|text| (text.position, serde_json::from_str(&text.json).unwrap())).collect();
+    assert_eq!(read, store.events_after(1, 3).await.unwrap());
+}
+
+#[tokio::test]
+async fn events_as_text_are_bounded_by_their_bytes() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.commit(tell((1..=9).map(tampered).collect())).await.unwrap();
+    let positions = async |bytes: u32| -> Vec<i64> {
+        let texts = store.event_texts_after(2, 4, bytes).await.unwrap();
+        assert!(texts.len() <= 1 || texts.iter().map(|text| text.json.len()).sum::<usize>() <= bytes as usize);
+        texts.into_iter().map(|text| text.position).collect()
+    };
+    assert_eq!(positions(u32::MAX).await, [3, 4, 5, 6]);
+    assert_eq!(positions(1_500).await, [3, 4]);
+    assert_eq!(positions(0).await, [3], "one that is too large alone goes alone");
 }
 
 #[tokio::test]
@@ -104,6 +168,8 @@ async fn an_odd_event_is_refused() {
         sqlx::raw_sql(sql).execute(&mut place.other().await).await.unwrap();
         let refused = store.events_after(0, 10).await;
         assert!(matches!(refused, Err(StoreError::Corrupt(ref row)) if row.table == "outbox"), "{column}: {refused:?}");
+        let refused = store.event_texts_after(0, 10, u32::MAX).await;
+        assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{column}: {refused:?}");
         drop(store);
         let reopened = pci_store::Store::open(&place.path(), NOW).await;
         assert!(matches!(reopened, Err(StoreError::Corrupt(_))), "{column}");

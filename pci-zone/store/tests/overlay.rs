@@ -188,7 +188,7 @@ proptest! {
             pull(&store, &said, second.0, second.1).await;
             assert_effective(&store, &expected, "more booked");
             store.save_cursor("customers", i64::try_from(said.len()).unwrap()).await.unwrap();
-            store.prune_events(1000).await.unwrap();
+            store.prune_events(1000, at(1)).await.unwrap();
             drop(store);
             let store = place.open().await;
             assert_effective(&store, &expected, "pruned and reopened");
