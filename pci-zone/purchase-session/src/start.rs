@@ -26,7 +26,7 @@ use crate::otlp::OtlpClient;
 use crate::relay::Relay;
 use crate::rpc::Rpc;
 use crate::serve::Server;
-use crate::{clock, harden, telemetry};
+use crate::{clock, harden, prune, telemetry};
 
 /// Why the service did not start or could not go on.
 #[derive(Debug, Error)]
@@ -92,7 +92,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
     };
     let drive = Drive::start(parts, stop.clone()).await.map_err(part("database"))?;
     let mut tasks = JoinSet::new();
-    neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks)?;
+    neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks).await?;
+    tasks.spawn(prune::run(Arc::clone(&store), stop.clone()));
     tasks.spawn(identity.clone().keep_fresh(Duration::from_secs(config.reload_s), stop.clone()));
     let listener = TcpListener::bind(config.listen).await.map_err(part("listen"))?;
     announce(&config, &listener)?;
@@ -162,8 +163,9 @@ impl Identity {
     }
 }
 
-/// Starts a relay for each subscriber and a task for each feed.
-fn neighbours(
+/// Starts a relay for each subscriber and a task for each feed. A subscriber is known before it has booked anything, so
+/// that nothing is pruned before it.
+async fn neighbours(
     config: &Config,
     identity: &Identity,
     store: &Arc<Store>,
@@ -173,6 +175,7 @@ fn neighbours(
 ) -> Result<(), StartError> {
     for subscriber in &config.subscribers {
         let service = ServiceName::parse(&subscriber.name).map_err(part("subscribers.name"))?;
+        store.save_cursor(&subscriber.name, 0).await.map_err(part("database"))?;
         let relay = Relay {
             subscriber: subscriber.name.clone(),
             client: identity.client(service, &subscriber.address)?,
