@@ -7,7 +7,7 @@
 
 use pci_contract::Timestamp;
 
-use crate::port::AskError;
+use crate::port::{AskError, Outlook};
 
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,16 @@ impl Breaker {
         };
     }
 
+    /// What an ask at `now` may expect. Unlike [`Breaker::admit`] it changes nothing.
+    #[must_use]
+    pub fn outlook(&self, now: Timestamp) -> Outlook {
+        match self.state {
+            State::Closed { .. } => Outlook::Fair,
+            State::Open { until } | State::HalfOpen { give_up_at: until } if now < until => Outlook::Down,
+            State::Open { .. } | State::HalfOpen { .. } => Outlook::Trial,
+        }
+    }
+
     /// Whether asks pass freely.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -197,6 +207,18 @@ mod tests {
         assert_eq!(breaker.admit(at(51)), Admission::Wait { until: at(102) });
         breaker.record(Outcome::Failed, at(99));
         assert_eq!(breaker.admit(at(102)), Admission::Pass);
+    }
+
+    #[test]
+    fn the_outlook_is_down_until_somebody_may_try_and_while_he_tries() {
+        assert_eq!(breaker().outlook(at(0)), Outlook::Fair);
+        let mut breaker = opened();
+        assert_eq!([breaker.outlook(at(101)), breaker.outlook(at(102))], [Outlook::Down, Outlook::Trial]);
+        assert_eq!(breaker.outlook(at(102)), Outlook::Trial, "looking is not trying");
+        assert_eq!(breaker.admit(at(102)), Admission::Pass);
+        assert_eq!([breaker.outlook(at(201)), breaker.outlook(at(202))], [Outlook::Down, Outlook::Trial]);
+        breaker.record(Outcome::Answered, at(203));
+        assert_eq!(breaker.outlook(at(203)), Outlook::Fair);
     }
 
     #[test]

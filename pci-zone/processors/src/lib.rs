@@ -26,7 +26,7 @@ pub use config::{ApiKey, ConfigError, ProcessorConfig};
 pub use health::HealthCounts;
 pub use key::{IdempotencyKey, KeyError, Verb};
 pub use port::{
-    Ask, AskError, Authorization, AuthorizationRef, Captured, Processor, ReferenceError, Standing, StandingState,
-    StoredCard,
+    Ask, AskError, Authorization, AuthorizationRef, Captured, Outlook, Processor, ReferenceError, Standing,
+    StandingState, StoredCard,
 };
 pub use stripe::StripeShaped;

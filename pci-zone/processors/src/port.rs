@@ -42,6 +42,22 @@ pub trait Processor: Send + Sync {
     /// What the processor knows of a session's payment. `None` says it knows of none *yet*: processors index their
     /// payments late (Stripe: up to a minute), so certainty comes from asking again with the same key.
     fn sync(&self, session: SessionId) -> Ask<Option<Standing>>;
+
+    /// What is known of the processor without asking it, for a caller whose customer is waiting.
+    fn outlook(&self) -> Outlook {
+        Outlook::Fair
+    }
+}
+
+/// Whether asking now is likely to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// As far as is known, yes.
+    Fair,
+    /// It was down a moment ago; somebody has to try.
+    Trial,
+    /// It is known to be down: an ask that may be left out will not be sent.
+    Down,
 }
 
 /// Why an ask has no good answer.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod drive;
 pub mod feeds;
+pub mod guarded;
 pub mod harden;
 pub mod message;
 pub mod metrics;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ca_identity::{ServiceName, SpiffeId, TrustDomain};
 use ca_mtls::{IdentityFiles, ReloadingClient, ReloadingServer};
-use pci_processors::{ApiKey, ProcessorConfig, StripeShaped, http};
+use pci_processors::{ApiKey, BreakerPolicy, ProcessorConfig, StripeShaped, http};
 use pci_store::Store;
 use pci_vault::{KeyPlan, Vault, VaultConfig, VaultHealth};
 use thiserror::Error;
@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, ConfigError};
 use crate::drive::{Drive, Parts};
 use crate::feeds::Source;
+use crate::guarded::Guarded;
 use crate::metrics::Metrics;
 use crate::otlp::OtlpClient;
 use crate::relay::Relay;
@@ -85,7 +86,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
     let parts = Parts {
         store: Arc::clone(&store),
         vault: Arc::clone(&vault),
-        processor: Arc::new(processor),
+        processor: Arc::new(Guarded::new(processor, BreakerPolicy::default())),
         limits: config.limits.clone(),
         open_budget: Duration::from_millis(config.processor.open_budget_ms),
         metrics: Arc::clone(&metrics),

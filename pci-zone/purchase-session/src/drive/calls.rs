@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pci_card::{Expiry, Pan};
 use pci_contract::{Money, ReasonCode, SealedCard, SealingContext, SessionId};
-use pci_processors::{AskError, AuthorizationRef, IdempotencyKey, Processor, StoredCard, Verb};
+use pci_processors::{AskError, AuthorizationRef, IdempotencyKey, Outlook, Processor, StoredCard, Verb};
 use pci_vault::Vault;
 use tokio::time::Instant;
 
@@ -77,16 +77,17 @@ pub(super) enum Incremented {
 struct Patience {
     until: Instant,
     pause: Duration,
+    once: bool,
 }
 
 impl Patience {
     fn new(budget: Duration) -> Self {
-        Self { until: Instant::now() + budget, pause: FIRST_PAUSE }
+        Self { until: Instant::now() + budget, pause: FIRST_PAUSE, once: false }
     }
 
-    /// Waits before another attempt; false when there is no time left for one.
+    /// Waits before another attempt; false when there is to be none.
     async fn wait(&mut self) -> bool {
-        if Instant::now() + self.pause >= self.until {
+        if self.once || Instant::now() + self.pause >= self.until {
             return false;
         }
         tokio::time::sleep(self.pause).await;
@@ -95,7 +96,8 @@ impl Patience {
     }
 }
 
-/// Authorizes `hold` for `session` within `budget`.
+/// Authorizes `hold` for `session` within `budget`. While the processor is known to be down nothing is sent and nobody
+/// waits; the one who tries whether it is back tries once.
 pub(super) async fn authorize(
     processor: Arc<dyn Processor>,
     session: SessionId,
@@ -103,7 +105,11 @@ pub(super) async fn authorize(
     means: Means,
     budget: Duration,
 ) -> Authorized {
-    let mut patience = Patience::new(budget);
+    let outlook = processor.outlook();
+    if outlook == Outlook::Down {
+        return Authorized::NotSent;
+    }
+    let mut patience = Patience { once: outlook == Outlook::Trial, ..Patience::new(budget) };
     let (card, stored) = match means {
         Means::Stored(card) => (card, None),
         Means::Fresh(fresh) => match store(&processor, session, *fresh, &mut patience).await {
@@ -177,5 +183,129 @@ pub(super) async fn increment(
             // It may yet be granted. The machine counts on the smaller hold, which is safe.
             return Incremented::Refused;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guarded::Guarded;
+    use pci_contract::Currency;
+    use pci_processors::{ApiKey, BreakerPolicy, ProcessorConfig, StripeShaped};
+    use processor_sandbox::{Sandbox, SandboxConfig, Switches};
+    use zeroize::Zeroizing;
+
+    /// So long as no test could wait for it.
+    const LONG: Duration = Duration::from_secs(600);
+    /// How long the breaker stays open: not to be waited for, or to be waited for.
+    const HOURS_MS: u32 = 10 * 3_600 * 1_000;
+    const MOMENT_MS: u32 = 200;
+
+    struct Shop {
+        sandbox: Sandbox,
+        processor: Arc<dyn Processor>,
+        card: StoredCard,
+    }
+
+    impl Shop {
+        async fn open(open_for_ms: u32) -> Self {
+            let sandbox = Sandbox::start(SandboxConfig::default()).await.expect("a sandbox");
+            let key = ApiKey::new(Zeroizing::new(sandbox.api_key().to_owned()));
+            let connector = StripeShaped::new(ProcessorConfig::new(sandbox.base_url(), key, sandbox.root_pem()));
+            let policy = BreakerPolicy { failures_to_open: 3, open_for_ms };
+            let processor = Arc::new(Guarded::new(connector.expect("a connector"), policy));
+            let pan = Pan::parse(b"4242424242424242").expect("a number");
+            let expiry = Expiry::parse_yymm(b"4012").expect("a month");
+            let key = IdempotencyKey::new(session(0), Verb::StoreCard, 1);
+            let card = processor.store_card(&key, pan, expiry).await.expect("stored");
+            Self { sandbox, processor, card }
+        }
+
+        fn switch(&self, down: bool) {
+            self.sandbox.control().switch(Switches { down, ..Switches::default() });
+        }
+
+        async fn authorize(&self, n: u32, budget: Duration) -> Authorized {
+            let means = Means::Stored(self.card.clone());
+            authorize(Arc::clone(&self.processor), session(n), hold(), means, budget).await
+        }
+
+        /// A customer who meets the processor going down waits for as long as he would; the next ones do not.
+        async fn go_down(&self) {
+            self.switch(true);
+            let met = self.authorize(1, Duration::from_secs(2)).await;
+            assert!(matches!(met, Authorized::NotSent | Authorized::Unknown { .. }), "{met:?}");
+        }
+
+        async fn until_trial(&self) {
+            let trial = async {
+                while self.processor.outlook() != Outlook::Trial {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), trial).await.expect("in time");
+        }
+    }
+
+    fn session(n: u32) -> SessionId {
+        SessionId::parse(&format!("0195a5e0-7c1e-7abc-8def-{n:012x}")).expect("an id")
+    }
+
+    fn hold() -> Money {
+        Money::new(2_500, Currency::USD)
+    }
+
+    async fn at_once<T>(call: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(30), call).await.expect("nobody waits for a processor that is down")
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_processor_that_is_known_to_be_down() {
+        let shop = Shop::open(HOURS_MS).await;
+        shop.go_down().await;
+        let refused = at_once(shop.authorize(2, LONG)).await;
+        assert!(matches!(refused, Authorized::NotSent), "{refused:?}");
+        // Not sent is the truth: even now that it is back nothing of theirs arrives.
+        shop.switch(false);
+        let refused = at_once(shop.authorize(3, LONG)).await;
+        assert!(matches!(refused, Authorized::NotSent), "{refused:?}");
+        assert_eq!(shop.sandbox.control().ledger().authorized.count, 0);
+    }
+
+    #[tokio::test]
+    async fn the_one_who_tries_tries_once() {
+        let shop = Shop::open(MOMENT_MS).await;
+        shop.go_down().await;
+        for n in 2..4 {
+            shop.until_trial().await;
+            let tried = at_once(shop.authorize(n, LONG)).await;
+            assert!(matches!(tried, Authorized::NotSent | Authorized::Unknown { .. }), "{tried:?}");
+            assert_ne!(shop.processor.outlook(), Outlook::Fair);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_try_that_is_answered_opens_the_doors_again() {
+        let shop = Shop::open(MOMENT_MS).await;
+        shop.go_down().await;
+        shop.switch(false);
+        shop.until_trial().await;
+        for n in 2..4 {
+            let held = at_once(shop.authorize(n, LONG)).await;
+            assert!(matches!(held, Authorized::Held { amount, .. } if amount == hold()), "{held:?}");
+            assert_eq!(shop.processor.outlook(), Outlook::Fair);
+        }
+        assert_eq!(shop.sandbox.control().ledger().authorized.count, 2);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_stands_is_let_go_whatever_the_outlook() {
+        let shop = Shop::open(HOURS_MS).await;
+        let Authorized::Held { reference, .. } = shop.authorize(9, LONG).await else { panic!("it is up") };
+        shop.go_down().await;
+        shop.switch(false);
+        assert_eq!(shop.processor.outlook(), Outlook::Down);
+        let key = IdempotencyKey::new(session(9), Verb::Void, 1);
+        assert_eq!(shop.processor.void(&key, &reference).await, Ok(()));
     }
 }
