@@ -21,6 +21,16 @@ use crate::problem::{ApiError, Fault, Problem};
 const KEPT_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// How many answers are kept at most.
 const KEPT_ANSWERS: i64 = 100_000;
+/// How many answers that are too old, and how many that are too many, go with each new one: more than come, and few
+/// enough that nobody waits for a day's answers to be cleared away.
+const BITE: i64 = 64;
+/// The answers that are too old, found by the index.
+const TOO_OLD: &str = "DELETE FROM answer WHERE rowid IN \
+    (SELECT rowid FROM answer WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+/// The answers that are too many. Each new row has the next number, so those below are the earliest, and nothing needs
+/// to be counted.
+const TOO_MANY: &str = "DELETE FROM answer WHERE rowid IN \
+    (SELECT rowid FROM answer WHERE rowid <= (SELECT MAX(rowid) FROM answer) - $1 ORDER BY rowid LIMIT $2)";
 /// The longest key.
 const MAX_KEY: usize = 128;
 
@@ -103,15 +113,11 @@ impl Ticket {
     /// [`Fault`] when the database fails.
     pub async fn keep(&self, tx: &mut WriteTx, answer: &Answer, now: Timestamp) -> Result<(), ApiError> {
         let Some(key) = &self.key else { return Ok(()) };
-        sqlx::query("DELETE FROM answer WHERE expires_at <= $1").bind(now.micros()).execute(tx.sql()).await?;
+        sqlx::query(TOO_OLD).bind(now.micros()).bind(BITE).execute(tx.sql()).await?;
+        sqlx::query(TOO_MANY).bind(KEPT_ANSWERS - 1).bind(BITE).execute(tx.sql()).await?;
+        // One under this key that is too old may still be there.
         sqlx::query(
-            "DELETE FROM answer WHERE rowid IN (SELECT rowid FROM answer ORDER BY expires_at DESC LIMIT -1 OFFSET $1)",
-        )
-        .bind(KEPT_ANSWERS - 1)
-        .execute(tx.sql())
-        .await?;
-        sqlx::query(
-            "INSERT INTO answer (principal, key, fingerprint, status, rev, body, expires_at)
+            "INSERT OR REPLACE INTO answer (principal, key, fingerprint, status, rev, body, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(&self.principal)
@@ -179,5 +185,110 @@ impl IntoResponse for Answer {
             headers.insert(header::ETAG, etag(revision));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Db;
+
+    const KIT: &str = include_str!("../../../migrations/inventory/0001_kit.sql");
+    const DAY: i64 = KEPT_MICROS;
+
+    fn ticket(key: &str) -> Ticket {
+        Ticket { principal: "ada".to_owned(), key: Some(key.to_owned()), fingerprint: "f".to_owned() }
+    }
+
+    fn answer() -> Answer {
+        Answer::record(7, &serde_json::json!({ "n": 1 })).unwrap()
+    }
+
+    async fn database(folder: &tempfile::TempDir) -> Db {
+        Db::open(&folder.path().join("x.sqlite"), &[(1, "kit", KIT)]).await.unwrap()
+    }
+
+    /// As many answers as were given in one moment.
+    async fn given(db: &Db, count: i64, at: i64) {
+        let mut tx = db.write().await.unwrap();
+        sqlx::query(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+             INSERT INTO answer (principal, key, fingerprint, status, rev, body, expires_at)
+             SELECT 'ada', 'k-' || $2 || '-' || i, 'f', 200, NULL, '{}', $2 FROM n",
+        )
+        .bind(count)
+        .bind(at + DAY)
+        .execute(tx.sql())
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn kept(db: &Db) -> i64 {
+        sqlx::query_scalar("SELECT COUNT(*) FROM answer").fetch_one(db.readers()).await.unwrap()
+    }
+
+    async fn keep(db: &Db, key: &str, now: i64) {
+        let mut tx = db.write().await.unwrap();
+        ticket(key).keep(&mut tx, &answer(), Timestamp::from_micros(now)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn old_answers_go_in_bites_and_new_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = database(&folder).await;
+        given(&db, 200, 0).await;
+        given(&db, 10, DAY).await;
+        keep(&db, "a", DAY).await;
+        assert_eq!(kept(&db).await, 200 + 10 + 1 - BITE);
+        for _ in 0..4 {
+            keep(&db, "b", DAY).await;
+        }
+        assert_eq!(kept(&db).await, 10 + 2, "what is fresh is kept");
+    }
+
+    #[tokio::test]
+    async fn the_earliest_answers_go_when_there_are_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = database(&folder).await;
+        given(&db, KEPT_ANSWERS + 10, 0).await;
+        keep(&db, "a", 1).await;
+        assert_eq!(kept(&db).await, KEPT_ANSWERS);
+        keep(&db, "b", 1).await;
+        assert_eq!(kept(&db).await, KEPT_ANSWERS, "and stays so");
+        let earliest: String =
+            sqlx::query_scalar("SELECT key FROM answer ORDER BY rowid").fetch_one(db.readers()).await.unwrap();
+        assert_eq!(earliest, format!("k-{DAY}-13"));
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_too_old_is_free_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = database(&folder).await;
+        // More than one bite of older ones stand before it.
+        given(&db, 2 * BITE, -1).await;
+        keep(&db, "a", 0).await;
+        let later = Timestamp::from_micros(DAY);
+        let mut tx = db.write().await.unwrap();
+        assert_eq!(ticket("a").recall(&mut tx, later).await.unwrap(), None);
+        ticket("a").keep(&mut tx, &answer(), later).await.unwrap();
+        assert_eq!(ticket("a").recall(&mut tx, later).await.unwrap(), Some(answer()));
+    }
+
+    #[tokio::test]
+    async fn clearing_away_looks_at_nothing_that_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = database(&folder).await;
+        for statement in [TOO_OLD, TOO_MANY] {
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))
+                    .bind(1)
+                    .bind(1)
+                    .fetch_all(db.readers())
+                    .await
+                    .unwrap();
+            assert!(!plan.iter().any(|(.., step)| step.starts_with("SCAN")), "{plan:?}");
+        }
     }
 }
