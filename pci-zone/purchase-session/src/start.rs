@@ -10,7 +10,7 @@ use ca_identity::{ServiceName, SpiffeId, TrustDomain};
 use ca_mtls::{IdentityFiles, ReloadingClient, ReloadingServer};
 use pci_processors::{ApiKey, BreakerPolicy, ProcessorConfig, StripeShaped, http};
 use pci_store::Store;
-use pci_vault::{KeyPlan, Vault, VaultConfig, VaultHealth};
+use pci_vault::{KeyCheck, KeyPlan, Vault, VaultConfig, VaultHealth};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,8 +80,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
     let telemetry = telemetry::start(&config.log, collector).map_err(part("telemetry"))?;
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
-    let vault = vault(&config)?;
     let store = Arc::new(Store::open(&config.database, clock::now()).await.map_err(part("database"))?);
+    let vault = vault(&config, &store).await?;
     let processor = StripeShaped::new(processor(&config)?).map_err(part("processor"))?;
     let parts = Parts {
         store: Arc::clone(&store),
@@ -200,18 +200,25 @@ async fn neighbours(
     Ok(())
 }
 
-fn vault(config: &Config) -> Result<Arc<Vault>, StartError> {
+/// Opens the HSM, and holds its keys against those that this database was used with before. Opening blocks, so it is
+/// done aside.
+async fn vault(config: &Config, store: &Store) -> Result<Arc<Vault>, StartError> {
     let hsm = &config.hsm;
     let plan = std::fs::read_to_string(&hsm.keys).map_err(|why| file(&hsm.keys, why))?;
     let plan = KeyPlan::parse(&plan).map_err(|why| file(&hsm.keys, why))?;
     let lock_file = config.database.with_extension("keys.lock");
-    let vault = Vault::start(VaultConfig {
+    let known = store.key_checks().await.map_err(part("database"))?;
+    let settings = VaultConfig {
+        known: known.into_iter().map(|(label, value)| KeyCheck { label, value }).collect(),
         threads: hsm.threads,
         queue: hsm.queue,
         recycle_after: hsm.recycle_after,
         ..VaultConfig::new(hsm.module.clone(), hsm.token_label.clone(), secret(&hsm.pin_file)?, plan, lock_file)
-    })
-    .map_err(part("hsm"))?;
+    };
+    let vault = tokio::task::spawn_blocking(move || Vault::start(settings)).await.map_err(part("hsm"))?;
+    let vault = vault.map_err(part("hsm"))?;
+    let checks = vault.key_checks().iter().map(|check| (check.label.clone(), check.value.clone())).collect();
+    store.keep_key_checks(checks).await.map_err(part("database"))?;
     Ok(Arc::new(vault))
 }
 

@@ -1,7 +1,7 @@
 //! The service as a process: how it starts on what an earlier run left, and how it ends.
 //!
-//! A failure is a process that does not end when told, and an event that is pruned while somebody needs it or kept when
-//! nobody does.
+//! A failure is a process that does not end when told, one that starts with keys that are not its database's, and an
+//! event that is pruned while somebody needs it or kept when nobody does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod support;
@@ -13,6 +13,7 @@ use pci_contract::{
 };
 use pci_store::{Batch, NewEvent, Store};
 use support::{PATIENCE, Place};
+use test_token::TestToken;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const LONG_AGO: Timestamp = Timestamp::from_micros(1_000_000_000_000_000);
@@ -30,6 +31,19 @@ async fn a_full_house_ends_when_told() {
     service.terminate();
     assert!(service.ended_within(Duration::from_secs(30)).await.success(), "{}", place.log());
     drop(only);
+}
+
+#[tokio::test]
+async fn a_database_is_not_used_with_another_hsm_than_before() {
+    let mut place = Place::new().await;
+    place.start("").await.0.stop().await;
+    let first = std::mem::replace(&mut place.token, TestToken::create("pci").unwrap());
+    let status = place.run("").ready().await.expect_err("an HSM without its keys");
+    assert!(!status.success());
+    let log = place.log();
+    assert!(log.contains("hsm: key larder-pci-") && log.contains("give the service back the token it had"), "{log}");
+    place.token = first;
+    place.start("").await.0.stop().await;
 }
 
 /// Events of long ago, booked by the feeds.

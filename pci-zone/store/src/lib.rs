@@ -17,6 +17,7 @@ mod dialect;
 mod error;
 mod feeds;
 mod group;
+mod key_checks;
 mod migrations;
 mod outbox;
 mod prepared;

@@ -17,8 +17,10 @@ pub(crate) struct Migration {
 }
 
 /// All files, oldest first.
-pub(crate) const ALL: &[Migration] =
-    &[Migration { version: 1, text: include_str!("../../../migrations/purchase-session/0001_first.sql") }];
+pub(crate) const ALL: &[Migration] = &[
+    Migration { version: 1, text: include_str!("../../../migrations/purchase-session/0001_first.sql") },
+    Migration { version: 2, text: include_str!("../../../migrations/purchase-session/0002_key_checks.sql") },
+];
 
 /// Applies what is missing, all in one transaction.
 pub(crate) async fn apply(connection: &mut Connection, all: &[Migration], now: Timestamp) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ use crate::dialect::{self, Connection};
 use crate::error::{CommitError, Contradiction, Fault, FeedError, StoreError};
 use crate::feeds::{self, Page};
 use crate::group::{Item, Verdict};
+use crate::key_checks;
 use crate::migrations;
 use crate::outbox::{self, EventText};
 use crate::prepared::Prepared;
@@ -121,6 +122,24 @@ impl Store {
     pub async fn set_cursor_back(&self, subscriber: &str, position: i64) -> Result<bool, CommitError> {
         let (answer, answered) = oneshot::channel();
         self.queue(Job::SetBack { subscriber: subscriber.into(), position, answer }).await?;
+        answered.await.map_err(|_| lost())?
+    }
+
+    /// The check values of the HSM's keys that were kept, as label and value.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database failed.
+    pub async fn key_checks(&self) -> Result<Vec<(String, String)>, StoreError> {
+        key_checks::all(&self.reader.0).await
+    }
+
+    /// Keeps check values of keys, as label and value. One that is kept for a label is never changed.
+    ///
+    /// # Errors
+    /// [`CommitError::Fault`] when the database failed.
+    pub async fn keep_key_checks(&self, checks: Vec<(String, String)>) -> Result<(), CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue(Job::KeyChecks(checks, answer)).await?;
         answered.await.map_err(|_| lost())?
     }
 

@@ -15,9 +15,9 @@ use crate::dialect::{self, BEGIN, Connection, roll_back};
 use crate::error::{CommitError, Contradiction, Fault, FeedError};
 use crate::feeds::{self, Page};
 use crate::group::{self, Item, Trouble, Verdict};
-use crate::outbox;
 use crate::prepared::{EventRow, Text};
 use crate::reference::Reference;
+use crate::{key_checks, outbox};
 
 /// How many writes may wait.
 pub(crate) const QUEUE: usize = 4096;
@@ -31,6 +31,7 @@ pub(crate) enum Job {
     Write(Item, Answer<Verdict, CommitError>),
     Feed(Box<Page>, Answer<(), FeedError>),
     SetBack { subscriber: Text, position: i64, answer: Answer<bool, CommitError> },
+    KeyChecks(Vec<(String, String)>, Answer<(), CommitError>),
     Prune { limit: u32, before: Timestamp, answer: Answer<u64, CommitError> },
     Close(oneshot::Sender<()>),
 }
@@ -79,6 +80,10 @@ impl Writer {
             }
             Job::SetBack { subscriber, position, answer } => {
                 let _ = answer.send(outbox::set_back(&mut self.connection, &subscriber, position).await);
+                None
+            }
+            Job::KeyChecks(checks, answer) => {
+                let _ = answer.send(key_checks::keep(&mut self.connection, &checks).await);
                 None
             }
             Job::Prune { limit, before, answer } => {

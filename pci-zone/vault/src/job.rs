@@ -69,10 +69,9 @@ impl Job {
     }
 }
 
-/// Whether the HSM still does what it is asked: the keyed hashes of a fixed text under all token keys. They are also
-/// how a key is known again after the module was opened anew.
-pub(crate) fn probe(bench: &Bench) -> Result<Vec<[u8; 32]>, HsmError> {
-    bench.handles().tokens.iter().map(|token| bench.mac(token.key, PROBE).map(|mac| *mac)).collect()
+/// Whether the HSM still does what it is asked: the keyed hashes of a fixed text under all token keys.
+pub(crate) fn probe(bench: &Bench) -> Result<(), HsmError> {
+    bench.handles().tokens.iter().try_for_each(|token| bench.mac(token.key, PROBE).map(drop))
 }
 
 fn tokenize(bench: &Bench, track: Track2) -> Result<Result<OpenedCard, OpenError>, HsmError> {

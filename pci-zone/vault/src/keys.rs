@@ -14,6 +14,7 @@ use pci_contract::{SealingContext, SealingKeyId};
 use thiserror::Error;
 
 use crate::{
+    check::{KeyCheck, is_known},
     hpke::{POINT_BYTES, Recipient, is_point},
     hsm::{HsmError, Keeper, agree},
     plan::{KeyKind, KeyPlan, PlannedKey, Purpose},
@@ -54,6 +55,12 @@ pub enum KeyError {
         /// What is wrong.
         rule: &'static str,
     },
+    /// A key that was used before is another now, or gone: this is not the HSM, or not the token, it was.
+    #[error(
+        "key {0} in the HSM is not the one that was used with this database; give the service back the token it had, or \
+         a restored copy of it: under another key every card is a stranger's"
+    )]
+    Another(String),
     /// The lock file could not be had.
     #[error("the lock for opening the HSM: {0}")]
     Lock(#[source] std::io::Error),
@@ -67,6 +74,7 @@ impl From<cryptoki::error::Error> for KeyError {
 
 /// A sealing key to work with.
 pub(crate) struct SealingHandle {
+    pub(crate) label: String,
     pub(crate) id: SealingKeyId,
     pub(crate) key: ObjectHandle,
     pub(crate) recipient: Recipient,
@@ -74,6 +82,7 @@ pub(crate) struct SealingHandle {
 
 /// A token key to work with.
 pub(crate) struct TokenHandle {
+    pub(crate) label: String,
     pub(crate) version: u16,
     pub(crate) key: ObjectHandle,
 }
@@ -91,12 +100,13 @@ impl Handles {
     }
 }
 
-/// Creates the keys of the plan that are missing. Finding and creating are two calls, so the caller holds the
-/// [`OpeningLock`].
-pub(crate) fn create_missing(keeper: &Keeper, plan: &KeyPlan) -> Result<(), KeyError> {
+/// Creates the keys of the plan that are missing, except those that are known to have been there. Finding and creating
+/// are two calls, so the caller holds the [`OpeningLock`].
+pub(crate) fn create_missing(keeper: &Keeper, plan: &KeyPlan, known: &[KeyCheck]) -> Result<(), KeyError> {
     let session = keeper.writing_session()?;
     for key in planned(plan) {
         match find(&session, private_class(key), key) {
+            Err(KeyError::Missing(label)) if is_known(known, &label) => return Err(KeyError::Another(label)),
             Err(KeyError::Missing(_)) => create(&session, key)?,
             found => drop(found?),
         }
@@ -118,11 +128,13 @@ pub(crate) fn find_all(keeper: &Keeper, plan: &KeyPlan) -> Result<Handles, KeyEr
         }
         let id = SealingKeyId::parse(&key.id).map_err(|_| weak("its id is not a sealing key id"))?;
         let recipient = Recipient::new(public, SealingContext::INFO);
-        handles.sealing.push(SealingHandle { id, key: working_copy(session, key, handle), recipient });
+        let label = key.label.clone();
+        handles.sealing.push(SealingHandle { label, id, key: working_copy(session, key, handle), recipient });
     }
     for key in plan.vault_keys(Purpose::Token) {
         let handle = checked(session, key)?;
-        handles.tokens.push(TokenHandle { version: key.version, key: working_copy(session, key, handle) });
+        let (label, version) = (key.label.clone(), key.version);
+        handles.tokens.push(TokenHandle { label, version, key: working_copy(session, key, handle) });
     }
     Ok(handles)
 }

@@ -6,12 +6,13 @@
 //! [`VaultFault`] may always be retried.
 //!
 //! The way in: `lib.rs` (this) checks what needs no HSM → `floor.rs` queues → `worker.rs` runs → `job.rs` opens and
-//! tokenizes with `hpke.rs` (pure) and `hsm.rs` (PKCS#11). `plan.rs` and `keys.rs` are which keys there are, `lock.rs` keeps processes
-//! that start at once apart.
+//! tokenizes with `hpke.rs` (pure) and `hsm.rs` (PKCS#11). `plan.rs` and `keys.rs` are which keys there are, `check.rs` by
+//! what they are known again, `lock.rs` keeps processes that start at once apart.
 //!
 //! It leaves to others: the time (an argument), who may ask (the service), what a token is good for (`pci-session`),
 //! and key ceremonies (people; `policies/keys.toml` says what must come out of them).
 
+mod check;
 mod floor;
 mod hpke;
 mod hsm;
@@ -23,6 +24,7 @@ mod worker;
 
 use std::{path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 
+pub use self::check::KeyCheck;
 pub use self::hpke::{DoesNotOpen, POINT_BYTES, Recipient, SharedSecret, is_point};
 pub use hsm::HsmError;
 pub use keys::KeyError;
@@ -37,7 +39,7 @@ use crate::{
     floor::Floor,
     hsm::{Bench, Module},
     job::Job,
-    worker::Opener,
+    worker::{Fingerprint, Opener},
 };
 
 /// How to reach the HSM and how hard to work it.
@@ -50,6 +52,8 @@ pub struct VaultConfig {
     pub pin: Zeroizing<String>,
     /// The plan of all keys; the vault takes those of the pci zone.
     pub keys: KeyPlan,
+    /// What is known of the keys from earlier starts, whoever kept it; empty at the very first.
+    pub known: Vec<KeyCheck>,
     /// A file that all processes of this machine which use the same token lock while they open it.
     pub lock_file: PathBuf,
     /// Worker threads; 2 suits SoftHSM, a network HSM takes more.
@@ -63,7 +67,8 @@ pub struct VaultConfig {
 }
 
 impl VaultConfig {
-    /// With the usual two threads, a queue of 1,024, a recycle every 250,000 cards and 5 seconds for an answer.
+    /// With the usual two threads, a queue of 1,024, a recycle every 250,000 cards and 5 seconds for an answer; nothing
+    /// is known of the keys.
     #[must_use]
     pub fn new(
         module: PathBuf,
@@ -73,7 +78,8 @@ impl VaultConfig {
         lock_file: PathBuf,
     ) -> Self {
         let (threads, queue, recycle_after, answer_within_ms) = (2, 1_024, 250_000, 5_000);
-        Self { module, token_label, pin, keys, lock_file, threads, queue, recycle_after, answer_within_ms }
+        let known = Vec::new();
+        Self { module, token_label, pin, keys, known, lock_file, threads, queue, recycle_after, answer_within_ms }
     }
 }
 
@@ -181,6 +187,7 @@ pub struct Vault {
     floor: Arc<Floor<Job, Bench>>,
     sealing: Vec<SealingKey>,
     active: SealingKey,
+    checks: Vec<KeyCheck>,
     answer_within: Duration,
     supervisor: Option<JoinHandle<()>>,
 }
@@ -190,20 +197,26 @@ impl Vault {
     /// The module must not be in use by this process: a vault owns it. Blocks; call it before there is a runtime.
     ///
     /// # Errors
-    /// [`VaultError`] when the HSM cannot be reached or any key is weaker than planned.
+    /// [`VaultError`] when the HSM cannot be reached, any key is weaker than planned, or one that is known is another.
     pub fn start(config: VaultConfig) -> Result<Self, VaultError> {
         let module = Module::load(&config.module, &config.token_label, &config.pin)?;
         let threads = config.threads.max(1);
-        let opener = Opener { module, plan: config.keys, lock_file: config.lock_file, threads };
-        let mut opened = opener.open(|keeper| keys::create_missing(keeper, &opener.plan))?;
-        let sealing = opened.fingerprint.sealing.clone();
+        let opener = Opener { module, plan: config.keys, lock_file: config.lock_file, threads, known: config.known };
+        let mut opened = opener.open(|keeper| keys::create_missing(keeper, &opener.plan, &opener.known))?;
+        let Fingerprint { sealing, checks } = opened.fingerprint.clone();
         let missing = || VaultError::Key(KeyError::Missing("for sealing".to_owned()));
         let active = sealing.first().cloned().ok_or_else(missing)?;
         let benches = std::mem::take(&mut opened.benches);
         let floor = Arc::new(Floor::new(config.queue, config.recycle_after, benches));
         let supervisor = worker::spawn(opener, opened, Arc::clone(&floor)).map_err(VaultError::Threads)?;
         let answer_within = Duration::from_millis(config.answer_within_ms);
-        Ok(Self { floor, sealing, active, answer_within, supervisor: Some(supervisor) })
+        Ok(Self { floor, sealing, active, checks, answer_within, supervisor: Some(supervisor) })
+    }
+
+    /// The check values of all keys, to be kept and given to the next start as known.
+    #[must_use]
+    pub fn key_checks(&self) -> &[KeyCheck] {
+        &self.checks
     }
 
     /// The key fridges should seal to.

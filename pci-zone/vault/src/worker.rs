@@ -17,10 +17,11 @@ use std::{
 use pci_contract::SealingKey;
 
 use crate::{
+    check::{KeyCheck, compare},
     floor::{Floor, Stop},
     hsm::{Bench, Keeper, Module},
     job::{Job, probe},
-    keys::{KeyError, find_all},
+    keys::{KeyError, SealingHandle, find_all},
     lock::OpeningLock,
     plan::KeyPlan,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Opener {
     pub(crate) plan: KeyPlan,
     pub(crate) lock_file: PathBuf,
     pub(crate) threads: usize,
+    pub(crate) known: Vec<KeyCheck>,
 }
 
 /// The module opened: a login, a bench for each worker, and by what the keys are known again.
@@ -48,20 +50,25 @@ pub(crate) struct Opened {
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// What must stay the same as long as the vault lives: the sealing keys, and a hash under each token key.
+/// What must stay the same as long as the vault lives: the sealing keys, and the check value of every key, which must
+/// stay the same for longer than that.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     pub(crate) sealing: Vec<SealingKey>,
-    tokens: Vec<[u8; 32]>,
+    pub(crate) checks: Vec<KeyCheck>,
 }
 
 impl Opener {
-    /// Opens the module and finds the keys, after `prepare`, which may create some. On an error nothing stays open.
+    /// Opens the module and finds the keys, after `prepare`, which may create some, and holds them against what is known
+    /// of them. On an error nothing stays open.
     pub(crate) fn open(&self, prepare: impl FnOnce(&Keeper) -> Result<(), KeyError>) -> Result<Opened, KeyError> {
         let _held = OpeningLock::take(&self.lock_file).map_err(KeyError::Lock)?;
         let keeper = self.module.open()?;
         // The keeper is dropped before the error comes out, and only then may the module be finalized.
-        let opened = prepare(&keeper).and_then(|()| self.settle(keeper));
+        let opened = prepare(&keeper).and_then(|()| self.settle(keeper)).and_then(|opened| {
+            compare(&self.known, &opened.fingerprint.checks)?;
+            Ok(opened)
+        });
         opened.inspect_err(|_| self.module.finalize())
     }
 
@@ -71,13 +78,16 @@ impl Opener {
         for _ in 0..self.threads.max(1) {
             benches.push(keeper.bench(Arc::clone(&handles))?);
         }
-        let tokens = benches.first().map(probe).transpose()?.unwrap_or_default();
-        let public = |handle: &crate::keys::SealingHandle| SealingKey {
-            id: handle.id.clone(),
-            public: *handle.recipient.public(),
-        };
-        let sealing = handles.sealing.iter().map(public).collect();
-        Ok(Opened { benches, keeper, fingerprint: Fingerprint { sealing, tokens } })
+        let public = |handle: &SealingHandle| SealingKey { id: handle.id.clone(), public: *handle.recipient.public() };
+        let sealing: Vec<SealingKey> = handles.sealing.iter().map(public).collect();
+        let labels = handles.sealing.iter().map(|handle| handle.label.as_str());
+        let mut checks: Vec<_> = labels.zip(&sealing).map(|(label, key)| KeyCheck::of_sealing(label, key)).collect();
+        if let Some(bench) = benches.first() {
+            for handle in &handles.tokens {
+                checks.push(KeyCheck::of_token(bench, handle)?);
+            }
+        }
+        Ok(Opened { benches, keeper, fingerprint: Fingerprint { sealing, checks } })
     }
 
     fn open_again(&self, before: &Fingerprint) -> Result<Opened, KeyError> {
@@ -85,9 +95,10 @@ impl Opener {
         if opened.fingerprint == *before {
             return Ok(opened);
         }
+        let other = compare(&before.checks, &opened.fingerprint.checks);
         drop(opened);
         self.module.finalize();
-        Err(KeyError::Weak { label: "of the plan".to_owned(), rule: "another key has its name since" })
+        Err(other.err().unwrap_or(KeyError::Another("of the plan".to_owned())))
     }
 }
 

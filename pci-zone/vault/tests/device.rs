@@ -317,6 +317,60 @@ fn an_hsm_that_comes_back_empty_or_with_other_keys_is_not_believed() {
 }
 
 #[test]
+fn a_start_with_another_hsm_than_before_is_refused_and_makes_nothing_in_it() {
+    in_own_process("replaced", |token| {
+        let first = vault(token);
+        let (known, visa) = (first.key_checks().to_vec(), token_of(&first, VISA));
+        drop(first);
+        let labels: Vec<_> = known.iter().map(|check| check.label.as_str()).collect();
+        assert_eq!(labels, ["larder-pci-seal-1", "larder-pci-token-1"]);
+        let again = |plan: &str| {
+            let mut config = config_with(token, plan);
+            config.known.clone_from(&known);
+            Vault::start(config)
+        };
+        assert_eq!(again(PLAN).expect("the same keys").key_checks(), known);
+
+        let mine = swap(token, "mine");
+        let empty = again(PLAN).err().expect("an empty token of the same label");
+        assert!(matches!(empty, VaultError::Key(KeyError::Another(_))), "{empty}");
+        with_session(token, |session| {
+            assert!(session.find_objects(&all_keys()).expect("a search").is_empty(), "no key was made in it");
+        });
+        // Another HSM, whose keys have the same names.
+        drop(vault(token));
+        let other = again(PLAN).err().expect("other keys");
+        assert!(matches!(other, VaultError::Key(KeyError::Another(_))), "{other}");
+        assert!(other.to_string().contains("give the service back the token it had"), "{other}");
+
+        fs::remove_dir_all(token.token_directory()).expect("thrown away");
+        fs::rename(&mine, token.token_directory()).expect("put back");
+        let rotated = again(&support::rotated("token")).expect("a new key of the plan is made as ever");
+        assert_eq!(rotated.key_checks().len(), 3);
+        assert_eq!(open(&rotated, VISA).expect("it opens").earlier_tokens[0].to_string(), visa);
+    });
+}
+
+#[test]
+fn a_key_that_alone_is_another_is_found() {
+    in_own_process("one", |token| {
+        let mut known = vault(token).key_checks().to_vec();
+        for position in 0..known.len() {
+            let right = std::mem::replace(&mut known[position].value, "0000000000000000".to_owned());
+            let mut config = config(token);
+            config.known.clone_from(&known);
+            let refused = Vault::start(config).err().expect("another key");
+            assert!(
+                matches!(&refused, VaultError::Key(KeyError::Another(label)) if *label == known[position].label),
+                "{refused}"
+            );
+            known[position].value = right;
+        }
+        assert_eq!(vault(token).key_checks(), known);
+    });
+}
+
+#[test]
 fn a_vault_that_goes_answers_those_who_wait() {
     in_own_process("goes", |token| {
         let vault = Arc::new(vault(token));
