@@ -117,7 +117,7 @@ impl Service {
             }
             Said::Enrolled { who, card: n } => {
                 let who = who % 3;
-                self.card(n).customer = Some(customer(who));
+                self.card(n).customer.get_or_insert_with(|| customer(who));
                 self.customers.get_mut(&who).unwrap().default_card.get_or_insert_with(|| card(n));
             }
         }
@@ -226,6 +226,21 @@ async fn an_unknown_card_that_stole_is_known_at_once() {
     let row = store.reference().card(&card(2).token).unwrap();
     assert_eq!((row.thefts, row.customer, row.blocked, row.unpaid), (1, None, false, usd(0)));
     assert_eq!(store.reference().card(&card(1).token), None);
+}
+
+#[tokio::test]
+async fn a_blocked_card_stands_for_nobody_and_is_not_charged() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.apply_feed(page(1, 0, vec![customer_row(0)])).await.unwrap();
+    store.apply_feed(page(1, 0, vec![CardRow { blocked: true, ..card_row(1) }])).await.unwrap();
+    let enrolled = |n, card| NewEvent { id: event_id(n), body: body(n, &Said::Enrolled { who: 0, card }), at: NOW };
+    store.commit(tell(vec![enrolled(1, 1)])).await.unwrap();
+    let known = store.reference();
+    assert_eq!(known.card(&card(1).token).unwrap().customer, None);
+    assert_eq!(known.customer(&customer(0)).unwrap().default_card, None);
+    store.commit(tell(vec![enrolled(2, 2)])).await.unwrap();
+    assert_eq!(known.customer(&customer(0)).unwrap().default_card, Some(card(2)));
 }
 
 #[tokio::test]

@@ -69,7 +69,9 @@ impl People {
                 CustomerChange::Theft => row.thefts = row.thefts.saturating_add(1),
                 CustomerChange::Unpaid(amount) => row.unpaid = owed(row.unpaid, *amount),
                 CustomerChange::Enrolled(card) => {
-                    row.default_card.get_or_insert_with(|| card.clone());
+                    if self.cards.get(&card.token).is_none_or(|known| !known.blocked) {
+                        row.default_card.get_or_insert_with(|| card.clone());
+                    }
                 }
             }
         }
@@ -93,7 +95,12 @@ impl People {
             match change {
                 CardChange::Theft(_) => row.thefts = row.thefts.saturating_add(1),
                 CardChange::Unpaid(_, amount) => row.unpaid = owed(row.unpaid, *amount),
-                CardChange::Enrolled(_, customer) => row.customer = Some(customer.clone()),
+                // A card in two wallets stands for whoever enrolled it first; a blocked one stands for nobody.
+                CardChange::Enrolled(_, customer) => {
+                    if !row.blocked {
+                        row.customer.get_or_insert_with(|| customer.clone());
+                    }
+                }
             }
         }
         row
