@@ -85,6 +85,23 @@ impl Issuer {
         Ok(files)
     }
 
+    /// Issues an identity to `party` as it would have been `ago_s` seconds ago, good for `lifetime_s` from then: for
+    /// those who want to see one expire. It is written nowhere.
+    ///
+    /// # Errors
+    /// [`Fault`] when the authority refuses.
+    pub fn issue_earlier(&self, party: &Party, lifetime_s: u32, ago_s: i64) -> Result<(Identity, TrustBundle), Fault> {
+        let what = format!("a certificate for {}", party.name());
+        let (profile, id, names) = self.asked(party)?;
+        let (key, pem): (SubjectKey, KeyPairPem) = SubjectKey::generate().map_err(Fault::of(&what))?;
+        let order = Order::new(profile, &id, names, key, lifetime_s).map_err(Fault::of(&what))?;
+        let at = authority::now_unix_s().saturating_sub(ago_s);
+        let chain = self.authority.issue(&order, at).map_err(Fault::of(&what))?;
+        let identity = Identity::from_pem(chain.chain_pem.as_bytes(), pem.expose().as_bytes());
+        let bundle = TrustBundle::from_pem(self.authority.trust_bundle_pem().as_bytes());
+        Ok((identity.map_err(Fault::of(&what))?, bundle.map_err(Fault::of("the trust bundle"))?))
+    }
+
     /// Issues anew to everybody who has an identity; the services read their files again by themselves.
     ///
     /// # Errors
