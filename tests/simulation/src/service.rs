@@ -22,6 +22,8 @@ use crate::{
 
 /// After so many unanswered tries the customer is not kept waiting any longer.
 const PATIENCE_TRIES: u32 = 2;
+/// A raise is asked for longer: nobody stands at the fridge for it, and who gives it up makes a good customer owe.
+const RAISE_TRIES: u32 = 4;
 /// Beyond so many tries a processor that answers most questions has been forgotten.
 const MOST_TRIES: u32 = 200;
 
@@ -236,7 +238,7 @@ impl Simulation {
                 self.report.saw("gave up on an authorization");
                 self.apply(question.session, Input::PaymentUnavailable, None)?;
             }
-            Verb::Increment if tries == PATIENCE_TRIES => {
+            Verb::Increment if tries == RAISE_TRIES => {
                 self.report.saw("gave up on an increment");
                 self.given_up.insert(question.session);
                 let asked = usd(question.minor);
