@@ -32,7 +32,8 @@ pub enum Input {
     /// The door has been open for longer than the fridge's limit.
     OpenTooLong,
     /// The door was not opened in time. To be said only while the fridge's stream is alive: a fridge that cannot be
-    /// heard may have its door open, and what it reports after the end is not charged.
+    /// heard may have its door open, and what it reports after the end is not charged. The exceptions are a session that
+    /// was authorized without anybody to tell, and one of which nothing was heard for very long (`Session::is_unheard`).
     StayedShutTimeout,
     /// The fridge lost this session: it began another.
     Abandoned,

@@ -39,7 +39,7 @@ pub use effect::{AlarmKind, Display, Effect, Effects, Notice, Receipt, ReceiptLi
 pub use error::{CorruptSession, StepError};
 pub use hold::{Held, Limit};
 pub use input::{FridgeInput, Input, InputKind, MealFacts, Numbered, Touch, TouchKind};
-pub use session::{OPEN_WITHIN_S, Received, STAYED_SHUT_AFTER_S, Session};
+pub use session::{OPEN_WITHIN_S, Received, STAYED_SHUT_AFTER_S, Session, UNHEARD_AFTER_S};
 pub use settlement::{Charge, Settlement};
 pub use stage::Stage;
 pub use state::{Authorizing, Closing, Ended, Leaving, Open, Refused, Release, State, Unlocked, refuse};

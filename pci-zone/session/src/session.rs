@@ -18,7 +18,16 @@ pub const OPEN_WITHIN_S: u32 = 20;
 /// and time for its word to arrive.
 pub const STAYED_SHUT_AFTER_S: u32 = 35;
 
+/// An unlocked door whose fridge nobody has heard for so long is taken for unopened. Long, since what such a fridge
+/// still reports is not charged; but not for ever, since a customer's money is held for it.
+pub const UNHEARD_AFTER_S: u32 = 24 * 60 * 60;
+
 const MICROS_PER_S: i64 = 1_000_000;
+
+/// So many seconds later.
+fn after(since: Timestamp, s: u32) -> Timestamp {
+    Timestamp::from_micros(since.micros().saturating_add(i64::from(s).saturating_mul(MICROS_PER_S)))
+}
 
 /// A purchase session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,9 +154,6 @@ impl Session {
     /// Unlock: a fridge that comes back may have its opened door still in its journal, and unlocks again if it has not.
     #[must_use]
     pub fn timer(&self, online_since: Timestamp) -> Option<(Timestamp, Input)> {
-        let after = |since: Timestamp, s: u32| {
-            Timestamp::from_micros(since.micros().saturating_add(i64::from(s).saturating_mul(MICROS_PER_S)))
-        };
         match &self.state {
             State::Unlocked(stage) => {
                 Some((after(stage.since.max(online_since), STAYED_SHUT_AFTER_S), Input::StayedShutTimeout))
@@ -157,6 +163,13 @@ impl Session {
             }
             _ => None,
         }
+    }
+
+    /// Whether its unlocked door has been waited for too long by a driver that does not hear the fridge. It may then
+    /// say [`Input::StayedShutTimeout`] although no stream is alive.
+    #[must_use]
+    pub fn is_unheard(&self, now: Timestamp) -> bool {
+        matches!(&self.state, State::Unlocked(stage) if now >= after(stage.since, UNHEARD_AFTER_S))
     }
 
     /// Whether it keeps the fridge busy: the door is or may yet be open.

@@ -212,6 +212,20 @@ fn an_unopened_door_ends_the_session_a_little_after_the_fridge_would() {
     assert_eq!(finalized(&play.says(input)).outcome, Outcome::NoPurchase);
 }
 
+#[test]
+fn an_unlocked_door_that_nobody_hears_of_is_given_up_after_a_day() {
+    let mut play = Play::anonymous();
+    let unheard = |play: &Play, s: i64| play.session.is_unheard(at(play.now().seconds() + s));
+    let day_s = i64::from(pci_session::UNHEARD_AFTER_S);
+    assert!(!unheard(&play, 2 * day_s), "the processor has not answered yet");
+    play.says(Input::Authorized { amount: usd(HOLD) });
+    assert_eq!((unheard(&play, day_s - 1), unheard(&play, day_s)), (false, true));
+    let open = play.clone().session.step(Input::Fridge(FridgeInput::DoorOpened), play.now()).expect("it opens").0;
+    assert!(!open.is_unheard(at(play.now().seconds() + 2 * day_s)), "an open door ends by its close alone");
+    let end = play.says(Input::StayedShutTimeout);
+    assert_eq!((finalized(&end).outcome, &end[1]), (Outcome::NoPurchase, &Effect::Void));
+}
+
 // The processor: late, partial, lost, dead in between.
 
 #[test]
