@@ -19,11 +19,11 @@ use crate::Fault;
 /// Rounds; in each, both sides are measured.
 const ROUNDS: usize = 5;
 /// How long a side is measured in a round.
-const ROUND: Duration = Duration::from_secs(4);
+const ROUND: Duration = Duration::from_secs(5);
 /// How long both sides are warmed up.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How often each fridge's meal is touched: taken, returned, taken …
-const TOUCH_EVERY: Duration = Duration::from_millis(400);
+const TOUCH_EVERY: Duration = Duration::from_secs(1);
 /// How long an alarm may take before the measurement is given up.
 const ALARM_WITHIN: Duration = Duration::from_secs(30);
 /// The first purchases of every fridge are the probe's and this one's.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::Fault;
 use crate::stack::Stack;
 
@@ -12,6 +14,9 @@ const TICK_MS: u64 = 10;
 /// The name under which our own process is told of.
 const CLIENT: &str = "bench client";
 
+/// The services of the other zone.
+const OTHER_ZONE: [&str; 4] = ["inventory", "customers", "status", "admin"];
+
 /// The processes of a running machine, by name.
 pub(super) struct Processes(BTreeMap<String, u32>);
 
@@ -19,7 +24,7 @@ impl Processes {
     /// The services of `stack` and the present process, which plays the fridges.
     pub(super) fn of(stack: &Stack) -> Self {
         let mut processes: BTreeMap<String, u32> = [(CLIENT.to_owned(), std::process::id())].into();
-        for name in ["purchase-session", "processor-sandbox", "inventory", "customers", "status", "admin"] {
+        for name in ["purchase-session", "processor-sandbox"].into_iter().chain(OTHER_ZONE) {
             let pid = stack.pid(name).and_then(|pid| *pid.borrow());
             processes.extend(pid.map(|pid| (name.to_owned(), pid)));
         }
@@ -48,8 +53,34 @@ impl Processes {
         })
     }
 
+    /// Stops the services of the other zone until what is returned is dropped.
+    pub(super) fn pause_the_other_zone(&self) -> Paused {
+        let pids = OTHER_ZONE.iter().filter_map(|name| self.0.get(*name)).filter_map(|pid| i32::try_from(*pid).ok());
+        let paused = Paused(pids.filter_map(Pid::from_raw).collect());
+        paused.send(Signal::STOP);
+        paused
+    }
+
     fn each(&self, of: impl Fn(u32) -> Result<u64, Fault>) -> Result<BTreeMap<String, u64>, Fault> {
         self.0.iter().map(|(name, pid)| Ok((name.clone(), of(*pid)?))).collect()
+    }
+}
+
+/// Processes that stand still.
+pub(super) struct Paused(Vec<Pid>);
+
+impl Paused {
+    fn send(&self, signal: Signal) {
+        for pid in &self.0 {
+            // One that is gone is missed by whoever waits for it.
+            let _ = kill_process(*pid, signal);
+        }
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.send(Signal::CONT);
     }
 }
 
@@ -82,6 +113,19 @@ mod tests {
         assert_eq!(ticks(stat), Some(154));
         assert_eq!(peak("Name:\tx\nVmHWM:\t   23456 kB\nVmRSS:\t 1 kB\n"), Some(23_456));
         assert_eq!((ticks("nothing"), peak("nothing")), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_paused_process_stands_still_until_it_is_let_go() {
+        let mut child = tokio::process::Command::new("sleep").arg("60").kill_on_drop(true).spawn().expect("sleep");
+        let id = child.id().expect("it runs");
+        let processes = Processes([("inventory".to_owned(), id)].into());
+        let state = || read(id, "stat").expect("there").rsplit_once(')').map(|(_, rest)| rest.trim().chars().next());
+        let paused = processes.pause_the_other_zone();
+        assert_eq!(state(), Some(Some('T')));
+        drop(paused);
+        assert_ne!(state(), Some(Some('T')));
+        child.kill().await.expect("killed");
     }
 
     #[test]

@@ -13,9 +13,9 @@ use crate::Fault;
 use crate::layout::Layout;
 
 /// Rounds; in each, both sides are measured.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 /// How long a side is measured in a round.
-const MILLIS: u64 = 1_000;
+const MILLIS: u64 = 500;
 /// Numbers of threads that the bare loop is tried with.
 const THREADS: [usize; 4] = [1, 2, 4, 8];
 
