@@ -23,8 +23,8 @@ use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
 use crate::{
+    handles::Handles,
     hpke::{POINT_BYTES, SharedSecret},
-    keys::Handles,
 };
 
 /// Bytes of HMAC-SHA-256, and of a P-256 coordinate.

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     OpenError, OpenedCard, SealRefusal, VaultFault,
+    handles::TokenHandle,
     hsm::{Bench, HsmError},
-    keys::TokenHandle,
 };
 
 /// What a token's keyed hash is over, before the card number: no other use of the key may ever begin so.

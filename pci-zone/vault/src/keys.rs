@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::{
     check::{KeyCheck, is_known},
+    handles::{Handles, SealingHandle, TokenHandle},
     hpke::{POINT_BYTES, Recipient, is_point},
     hsm::{HsmError, Keeper, agree},
     plan::{KeyKind, KeyPlan, PlannedKey, Purpose},
@@ -69,34 +70,6 @@ pub enum KeyError {
 impl From<cryptoki::error::Error> for KeyError {
     fn from(error: cryptoki::error::Error) -> Self {
         Self::Hsm(error.into())
-    }
-}
-
-/// A sealing key to work with.
-pub(crate) struct SealingHandle {
-    pub(crate) label: String,
-    pub(crate) id: SealingKeyId,
-    pub(crate) key: ObjectHandle,
-    pub(crate) recipient: Recipient,
-}
-
-/// A token key to work with.
-pub(crate) struct TokenHandle {
-    pub(crate) label: String,
-    pub(crate) version: u16,
-    pub(crate) key: ObjectHandle,
-}
-
-/// Handles of all of the vault's keys, good until the module is finalized; the active ones first.
-pub(crate) struct Handles {
-    pub(crate) sealing: Vec<SealingHandle>,
-    pub(crate) tokens: Vec<TokenHandle>,
-}
-
-impl Handles {
-    /// The sealing key of this id.
-    pub(crate) fn sealing(&self, id: &SealingKeyId) -> Option<&SealingHandle> {
-        self.sealing.iter().find(|handle| handle.id == *id)
     }
 }
 

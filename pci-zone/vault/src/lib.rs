@@ -14,6 +14,7 @@
 
 mod check;
 mod floor;
+mod handles;
 mod hpke;
 mod hsm;
 mod job;

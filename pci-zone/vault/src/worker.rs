@@ -17,11 +17,12 @@ use std::{
 use pci_contract::SealingKey;
 
 use crate::{
-    check::{KeyCheck, compare},
+    check::{KeyCheck, another},
     floor::{Floor, Stop},
+    handles::SealingHandle,
     hsm::{Bench, Keeper, Module},
     job::{Job, probe},
-    keys::{KeyError, SealingHandle, find_all},
+    keys::{KeyError, find_all},
     lock::OpeningLock,
     plan::KeyPlan,
 };
@@ -66,8 +67,10 @@ impl Opener {
         let keeper = self.module.open()?;
         // The keeper is dropped before the error comes out, and only then may the module be finalized.
         let opened = prepare(&keeper).and_then(|()| self.settle(keeper)).and_then(|opened| {
-            compare(&self.known, &opened.fingerprint.checks)?;
-            Ok(opened)
+            match another(&self.known, &opened.fingerprint.checks).map(str::to_owned) {
+                Some(label) => Err(KeyError::Another(label)),
+                None => Ok(opened),
+            }
         });
         opened.inspect_err(|_| self.module.finalize())
     }
@@ -95,10 +98,10 @@ impl Opener {
         if opened.fingerprint == *before {
             return Ok(opened);
         }
-        let other = compare(&before.checks, &opened.fingerprint.checks);
+        let other = another(&before.checks, &opened.fingerprint.checks).unwrap_or("of the plan").to_owned();
         drop(opened);
         self.module.finalize();
-        Err(other.err().unwrap_or(KeyError::Another("of the plan".to_owned())))
+        Err(KeyError::Another(other))
     }
 }
 
