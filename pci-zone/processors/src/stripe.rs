@@ -3,7 +3,8 @@
 //! A hold is a PaymentIntent that is captured by hand; the session's id rides in its metadata, so that a payment whose
 //! answer was lost can be found again. Nothing here decides whether to repeat: an ask goes out once, and its error says
 //! what may be done. The one look back is at a hold that "is in the wrong state": where the state is the one that was
-//! asked for, the ask has been answered before, under a key the processor has forgotten.
+//! asked for, the ask has been answered before, under a key the processor has forgotten; and to take of a hold that is
+//! gone is declined.
 
 use std::fmt;
 use std::sync::Arc;
@@ -141,8 +142,13 @@ impl Processor for StripeShaped {
         let request = post(format!("/v1/payment_intents/{authorization}/capture"), key, form);
         let authorization = authorization.clone();
         self.ask(move |shared| async move {
-            let intent = shared.settle(request, &authorization, |intent| taken(intent, amount)).await?;
-            if taken(&intent, amount) { Ok(Captured { amount }) } else { Err(AskError::Unknown) }
+            let decided = |intent: &IntentAnswer| taken(intent, amount) || let_go(intent);
+            match shared.settle(request, &authorization, decided).await? {
+                intent if taken(&intent, amount) => Ok(Captured { amount }),
+                // The hold expired, or somebody let it go: there is nothing left to take, and there never will be.
+                intent if let_go(&intent) => Err(AskError::Declined(hold_gone())),
+                _ => Err(AskError::Unknown),
+            }
         })
     }
 
@@ -231,6 +237,11 @@ impl Shared {
 
 fn post(path: impl Into<String>, key: &IdempotencyKey, form: Form) -> Request {
     Request::post(path, form.into_body()).header(header::CONTENT_TYPE, FORM).text_header(IDEMPOTENCY_KEY, key.as_str())
+}
+
+/// Why nothing can be taken of a hold that the processor gave up.
+fn hold_gone() -> ReasonCode {
+    ReasonCode::parse("hold_expired").unwrap_or(ReasonCode::CARD_DECLINED)
 }
 
 fn taken(intent: &IntentAnswer, amount: Money) -> bool {

@@ -94,6 +94,21 @@ async fn declines_speak_our_words_and_hold_nothing() {
 }
 
 #[tokio::test]
+async fn to_take_of_a_hold_that_is_gone_is_declined_for_good() {
+    let sandbox = sandbox().await;
+    let processor = connector(&sandbox);
+    let card = stored(&processor, 1, GOOD).await;
+    let held = processor.authorize(&key(1, Verb::Authorize), session(1), usd(2_500), &card).await.unwrap();
+    processor.void(&key(1, Verb::Void), &held.reference).await.unwrap();
+    let gone = AskError::Declined(ReasonCode::parse("hold_expired").unwrap());
+    for _repeat in 0..2 {
+        let declined = processor.capture(&key(1, Verb::Capture), &held.reference, usd(700)).await;
+        assert_eq!(declined, Err(gone.clone()));
+    }
+    assert_eq!(sandbox.control().ledger().captured, Total::default());
+}
+
+#[tokio::test]
 async fn an_increment_may_be_declined_and_the_hold_stands() {
     let sandbox = sandbox().await;
     let limit = Declines { increment_limits: [(GOOD.to_owned(), Some(3_000))].into(), ..Declines::default() };
@@ -170,7 +185,8 @@ async fn a_settled_hold_answers_a_forgotten_key_by_its_state() {
     let other = processor.authorize(&key(2, Verb::Authorize), session(2), usd(900), &card).await.unwrap();
     processor.void(&key(2, Verb::Void), &other.reference).await.unwrap();
     assert_eq!(processor.void(&key(7, Verb::Void), &other.reference).await, Ok(()));
-    assert_eq!(processor.capture(&key(7, Verb::Capture), &other.reference, usd(1)).await, Err(unexpected()));
+    let gone = AskError::Declined(ReasonCode::parse("hold_expired").unwrap());
+    assert_eq!(processor.capture(&key(7, Verb::Capture), &other.reference, usd(1)).await, Err(gone));
 }
 
 #[tokio::test]

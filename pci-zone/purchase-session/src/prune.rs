@@ -22,7 +22,7 @@ const BITE: u32 = 500;
 const KEPT_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
 
 /// Runs until `stop`.
-pub async fn run(store: Arc<Store>, stop: CancellationToken) {
+pub(crate) async fn run(store: Arc<Store>, stop: CancellationToken) {
     loop {
         let before = Timestamp::from_micros(clock::now().micros().saturating_sub(KEPT_MICROS));
         let swept = tokio::select! {

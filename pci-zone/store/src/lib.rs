@@ -33,6 +33,6 @@ pub use batch::{Batch, Enrollment, IntentOutcome, IntentWrite, NewEvent, Session
 pub use error::{CommitError, Contradiction, Corrupt, Fault, FeedError, StoreError};
 pub use outbox::{EVENT_SOURCE, EventText};
 pub use pci_session::TouchKind;
-pub use read::{PendingIntent, StoredSession};
+pub use read::{Intent, PendingIntent, StoredSession};
 pub use reference::{FridgeKnown, Reference, ReferenceRow};
 pub use store::Store;

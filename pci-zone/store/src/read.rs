@@ -42,6 +42,17 @@ pub struct PendingIntent {
     pub asked_at: Timestamp,
 }
 
+/// An intent, asked and perhaps answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// For how much.
+    pub amount: Money,
+    /// When it was asked first.
+    pub asked_at: Timestamp,
+    /// How it ended; `None` while it has no answer.
+    pub outcome: Option<IntentOutcome>,
+}
+
 /// A private row: a struct whose fields are the columns.
 macro_rules! stored {
     ($name:ident { $($column:ident: $kind:ty),+ $(,)? }) => {
@@ -123,6 +134,26 @@ impl TryFrom<IntentStored> for PendingIntent {
             asked_at: Timestamp::from_micros(row.asked_at),
             authorization: row.authorization,
             key: row.intent,
+        })
+    }
+}
+
+stored!(AskedStored { intent: String, amount_minor: i64, currency: String, asked_at: i64, outcome: Option<String> });
+
+impl TryFrom<AskedStored> for Intent {
+    type Error = Corrupt;
+
+    fn try_from(row: AskedStored) -> Result<Self, Corrupt> {
+        let corrupt = |why| Corrupt::new("intents", row.intent.as_str(), why);
+        let currency = Currency::parse(&row.currency).map_err(|_| corrupt("not a currency"))?;
+        let outcome = match &row.outcome {
+            Some(word) => Some(IntentOutcome::parse(word).ok_or_else(|| corrupt("not an outcome"))?),
+            None => None,
+        };
+        Ok(Self {
+            amount: Money::new(row.amount_minor, currency),
+            asked_at: Timestamp::from_micros(row.asked_at),
+            outcome,
         })
     }
 }
@@ -211,14 +242,21 @@ impl Reader {
         all(rows)
     }
 
-    pub(crate) async fn pending_intents(&self, limit: u32) -> Result<Vec<PendingIntent>, StoreError> {
+    pub(crate) async fn pending_intents(
+        &self,
+        after: Option<(Timestamp, &str)>,
+        limit: u32,
+    ) -> Result<Vec<PendingIntent>, StoreError> {
+        let (asked_at, intent) = after.map_or((i64::MIN, ""), |(asked_at, intent)| (asked_at.micros(), intent));
         let rows = sqlx::query_as::<_, IntentStored>(
             "SELECT i.intent, i.session, s.fridge, i.verb, i.amount_minor, i.currency, i.asked_at, i.attempts, \
              (SELECT a.reference FROM intents AS a WHERE a.session = i.session AND a.verb = 'authorize' \
               AND a.outcome = 'done' ORDER BY a.asked_at DESC LIMIT 1) AS authorization \
              FROM intents AS i LEFT JOIN sessions AS s ON s.session = i.session \
-             WHERE i.outcome IS NULL ORDER BY i.asked_at, i.intent LIMIT $1",
+             WHERE i.outcome IS NULL AND (i.asked_at, i.intent) > ($1, $2) ORDER BY i.asked_at, i.intent LIMIT $3",
         )
+        .bind(asked_at)
+        .bind(intent)
         .bind(i64::from(limit))
         .fetch_all(&self.0)
         .await;
@@ -237,17 +275,14 @@ impl Reader {
         Ok(reference.flatten())
     }
 
-    pub(crate) async fn intent_outcome(&self, key: &str) -> Result<Option<IntentOutcome>, StoreError> {
-        let word = sqlx::query_scalar::<_, Option<String>>("SELECT outcome FROM intents WHERE intent = $1")
-            .bind(key)
-            .fetch_optional(&self.0)
-            .await
-            .map_err(fault)?;
-        let Some(word) = word.flatten() else { return Ok(None) };
-        match IntentOutcome::parse(&word) {
-            Some(outcome) => Ok(Some(outcome)),
-            None => Err(Corrupt::new("intents", key, "not an outcome").into()),
-        }
+    pub(crate) async fn intent(&self, key: &str) -> Result<Option<Intent>, StoreError> {
+        let row = sqlx::query_as::<_, AskedStored>(
+            "SELECT intent, amount_minor, currency, asked_at, outcome FROM intents WHERE intent = $1",
+        )
+        .bind(key)
+        .fetch_optional(&self.0)
+        .await;
+        one(row)
     }
 
     pub(crate) async fn touches_of(&self, session: SessionId, limit: u32) -> Result<Vec<TouchRecord>, StoreError> {

@@ -12,7 +12,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::batch::{Batch, Enrollment, IntentOutcome, StoredCard, TouchRecord};
+use crate::batch::{Batch, Enrollment, StoredCard, TouchRecord};
 use crate::dialect::{self, Connection};
 use crate::error::{CommitError, Contradiction, Fault, FeedError, StoreError};
 use crate::feeds::{self, Page};
@@ -21,7 +21,7 @@ use crate::key_checks;
 use crate::migrations;
 use crate::outbox::{self, EventText};
 use crate::prepared::Prepared;
-use crate::read::{PendingIntent, Reader, StoredSession};
+use crate::read::{Intent, PendingIntent, Reader, StoredSession};
 use crate::reference::{Reference, ReferenceRow};
 use crate::writer::{self, Job, QUEUE, Writer};
 
@@ -202,20 +202,25 @@ impl Store {
         self.reader.unfinished(after, limit.min(MOST_ROWS)).await
     }
 
-    /// Intents without an answer, the longest waiting first.
+    /// Intents without an answer, the longest waiting first: those behind the one that was asked at that time under that
+    /// key, so that a page of intents that wait for ever hides none behind it.
     ///
     /// # Errors
     /// [`StoreError`] when the database failed or a row cannot be.
-    pub async fn pending_intents(&self, limit: u32) -> Result<Vec<PendingIntent>, StoreError> {
-        self.reader.pending_intents(limit.min(MOST_ROWS)).await
+    pub async fn pending_intents(
+        &self,
+        after: Option<(Timestamp, &str)>,
+        limit: u32,
+    ) -> Result<Vec<PendingIntent>, StoreError> {
+        self.reader.pending_intents(after, limit.min(MOST_ROWS)).await
     }
 
-    /// How an intent ended; `None` while it has no answer, or was never asked.
+    /// An intent by its key.
     ///
     /// # Errors
     /// [`StoreError`] when the database failed or the row cannot be.
-    pub async fn intent_outcome(&self, key: &str) -> Result<Option<IntentOutcome>, StoreError> {
-        self.reader.intent_outcome(key).await
+    pub async fn intent(&self, key: &str) -> Result<Option<Intent>, StoreError> {
+        self.reader.intent(key).await
     }
 
     /// The processor's reference of a session's authorization.

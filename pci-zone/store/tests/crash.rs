@@ -44,7 +44,7 @@ async fn assert_whole(store: &Store, most: usize) -> usize {
         assert_eq!(store.touches_of(session_id(n)).await.unwrap().len(), usize::from(there), "{n}");
         found += usize::from(there);
     }
-    assert_eq!(store.pending_intents(10_000).await.unwrap().len(), found);
+    assert_eq!(store.pending_intents(None, 10_000).await.unwrap().len(), found);
     assert_contiguous(store, i64::try_from(found).unwrap()).await;
     found
 }
@@ -172,7 +172,7 @@ async fn other_odd_rows_are_refused() {
         sqlx::raw_sql(damage).execute(&mut other).await.unwrap();
         let refused = match table {
             "touches" => store.touches_of(session_id(1)).await.map(|_| ()),
-            "intents" => store.pending_intents(9).await.map(|_| ()),
+            "intents" => store.pending_intents(None, 9).await.map(|_| ()),
             "stored_cards" => store.stored_card(&card(3).token).await.map(|_| ()),
             _ => store.enrollment(id).await.map(|_| ()),
         };

@@ -80,7 +80,7 @@ async fn who_lost_the_lease_writes_nothing_at_all() {
     assert!(matches!(refused, Err(CommitError::Fenced { current }) if current == new), "{refused:?}");
     assert!(store.session(session_id(1)).await.unwrap().is_none());
     assert!(store.touches_of(session_id(1)).await.unwrap().is_empty());
-    assert!(store.pending_intents(10).await.unwrap().is_empty());
+    assert!(store.pending_intents(None, 10).await.unwrap().is_empty());
     assert_contiguous(&store, 0).await;
     store.commit(write(unlocked(1, &fridge(1)), new)).await.unwrap();
     // A fence of the future is no better.
@@ -156,7 +156,7 @@ async fn one_bad_batch_among_a_hundred_sinks_nobody_else() {
         assert_eq!(store.session(session_id(n)).await.unwrap().is_some(), n != 42 && n != 77, "{n}");
     }
     assert_contiguous(&store, 98).await;
-    assert_eq!(store.pending_intents(1000).await.unwrap().len(), 98);
+    assert_eq!(store.pending_intents(None, 1000).await.unwrap().len(), 98);
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn a_batch_sent_again_changes_nothing() {
     }
     assert_contiguous(&store, 2).await;
     assert_eq!(store.touches_of(session_id(1)).await.unwrap().len(), 1);
-    let pending = store.pending_intents(10).await.unwrap();
+    let pending = store.pending_intents(None, 10).await.unwrap();
     assert_eq!(pending.len(), 1);
     assert_eq!((pending[0].verb, pending[0].amount, pending[0].attempts), (Verb::Capture, usd(700), 3));
     assert_eq!((&pending[0].fridge, pending[0].authorization.as_deref()), (&fridge(1), Some("auth-1")));
@@ -233,7 +233,8 @@ async fn an_intent_is_what_it_was_and_its_first_answer_stands() {
     store.commit(write(unlocked(1, &fridge(1)), fence)).await.unwrap();
     store.commit(intents(vec![ask(1, Verb::Capture, 700)])).await.unwrap();
     let key = format!("{}-capture-1", session_id(1));
-    assert_eq!(store.intent_outcome(&key).await.unwrap(), None);
+    let asked = store.intent(&key).await.unwrap().unwrap();
+    assert_eq!((asked.amount, asked.outcome), (usd(700), None));
     assert_eq!(
         contradiction(store.commit(intents(vec![ask(1, Verb::Capture, 701)])).await),
         Contradiction::IntentDiffers
@@ -244,8 +245,8 @@ async fn an_intent_is_what_it_was_and_its_first_answer_stands() {
         contradiction(store.commit(intents(vec![answer(1, Verb::Capture, IntentOutcome::Done, None)])).await),
         Contradiction::AnswerDiffers
     );
-    assert_eq!(store.intent_outcome(&key).await.unwrap(), Some(IntentOutcome::Declined));
-    assert!(store.pending_intents(10).await.unwrap().is_empty());
+    assert_eq!(store.intent(&key).await.unwrap().unwrap().outcome, Some(IntentOutcome::Declined));
+    assert!(store.pending_intents(None, 10).await.unwrap().is_empty());
     // Contradictions inside one batch.
     let both = vec![ask(1, Verb::Refund, 1), ask(1, Verb::Refund, 2)];
     assert_eq!(contradiction(store.commit(intents(both)).await), Contradiction::IntentDiffers);
@@ -255,7 +256,7 @@ async fn an_intent_is_what_it_was_and_its_first_answer_stands() {
         answer(1, Verb::Void, IntentOutcome::Dropped, None),
     ];
     assert_eq!(contradiction(store.commit(intents(both)).await), Contradiction::AnswerDiffers);
-    assert_eq!(store.intent_outcome(&format!("{}-void-1", session_id(1))).await.unwrap(), None);
+    assert_eq!(store.intent(&format!("{}-void-1", session_id(1))).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -372,4 +373,24 @@ async fn what_a_group_is_worth() {
     let together = 600.0 / together.elapsed().as_secs_f64();
     println!("sessions a second, two writes each: {alone:.0} one at a time, {together:.0} in groups");
     assert_contiguous(&store, 640).await;
+}
+
+#[tokio::test]
+async fn intents_are_read_page_by_page_and_none_is_hidden() {
+    let place = Place::new();
+    let store = place.open().await;
+    for n in 1..=5 {
+        let fence = store.take_lease(&fridge(n), "a").await.unwrap();
+        let intents = vec![ask(n, Verb::Authorize, 2500)];
+        store.commit(Batch { intents, ..write(begun(n, &fridge(n), None, usd(0)), fence) }).await.unwrap();
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let cursor = after.as_ref().map(|(at, key): &(_, String)| (*at, key.as_str()));
+        let page = store.pending_intents(cursor, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.asked_at, last.key.clone()));
+        seen.extend(page.into_iter().map(|intent| intent.session));
+    }
+    assert_eq!(seen, (1..=5).map(session_id).collect::<Vec<_>>(), "asked at one time, and told apart by their keys");
 }

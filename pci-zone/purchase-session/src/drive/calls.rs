@@ -9,6 +9,7 @@ use std::time::Duration;
 use pci_card::{Expiry, Pan};
 use pci_contract::{Money, ReasonCode, SealedCard, SealingContext, SessionId};
 use pci_processors::{AskError, AuthorizationRef, IdempotencyKey, Outlook, Processor, StoredCard, Verb};
+use pci_store::IntentOutcome;
 use pci_vault::Vault;
 use tokio::time::Instant;
 
@@ -69,8 +70,25 @@ pub(super) enum Authorized {
 pub(super) enum Incremented {
     /// This much is held now.
     To(Money),
-    /// Not granted, or not in time.
-    Refused,
+    /// Not granted, and how the intent ended.
+    Refused(IntentOutcome),
+    /// No answer yet.
+    Unanswered,
+}
+
+/// The number of a raise in its key: what it raises to, which no other raise of the session has.
+pub(super) fn raise_number(to: Money) -> u32 {
+    u32::try_from(to.minor()).unwrap_or(u32::MAX)
+}
+
+/// Whether an ask that failed so will never fare better: the processor looked at it and calls it wrong. One that does
+/// not know us has not looked at anything.
+pub(super) const fn is_final(error: &AskError) -> bool {
+    match error {
+        AskError::Declined(_) => true,
+        AskError::Rejected { status, .. } => !matches!(status, 401 | 403),
+        AskError::NotSent | AskError::Unknown => false,
+    }
 }
 
 /// A bounded run of attempts.
@@ -176,12 +194,12 @@ pub(super) async fn increment(
     loop {
         match tokio::time::timeout_at(patience.until, processor.increment(&key, &authorization, to)).await {
             Ok(Ok(held)) => return Incremented::To(held),
-            Ok(Err(AskError::Declined(_) | AskError::Rejected { .. })) => return Incremented::Refused,
-            Ok(Err(AskError::NotSent | AskError::Unknown)) | Err(_) => {}
+            Ok(Err(AskError::Declined(_))) => return Incremented::Refused(IntentOutcome::Declined),
+            Ok(Err(error)) if is_final(&error) => return Incremented::Refused(IntentOutcome::Rejected),
+            Ok(Err(_)) | Err(_) => {}
         }
         if !patience.wait().await {
-            // It may yet be granted. The machine counts on the smaller hold, which is safe.
-            return Incremented::Refused;
+            return Incremented::Unanswered;
         }
     }
 }

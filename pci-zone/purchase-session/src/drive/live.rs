@@ -26,6 +26,7 @@ use super::Drive;
 use super::calls::{Authorized, Incremented, Means};
 use super::outgoing::{After, Outgoing};
 use super::steps::Found;
+use super::told::Told;
 use crate::clock;
 use crate::message::{Answer, FridgeMessage, ServiceMessage, Unread};
 
@@ -67,6 +68,8 @@ pub(super) enum Turn {
     Attach(Box<Attachment>),
     /// Its fridge has begun another session, or nobody drives it any more; end it, and say so once that is on disk.
     Abandon(oneshot::Sender<()>),
+    /// The processor has said something; say so once it is on disk.
+    Told(Box<Told>, oneshot::Sender<()>),
 }
 
 /// A fridge on the line.
@@ -204,6 +207,7 @@ impl Live {
     async fn turn(&mut self, turn: Turn) {
         match turn {
             Turn::Attach(attachment) => self.attach(*attachment).await,
+            Turn::Told(told, booked) => self.told(*told, booked).await,
             Turn::Abandon(ended) => {
                 self.end_line(Some(Closed::Superseded)).await;
                 match self.find().await {
@@ -211,7 +215,7 @@ impl Live {
                     Found::Nowhere => self.drive.registry.release(&self.fridge, self.id),
                     Found::Fault => return self.fail(),
                 }
-                self.outgoing.after.push_back(After::Abandoned(ended));
+                self.outgoing.after.push_back(After::OnDisk(ended));
             }
         }
     }
@@ -234,6 +238,11 @@ impl Live {
             self.line = None;
             self.drive.registry.set_attached(self.id, &self.fridge, false);
         }
+    }
+
+    /// Whether its fridge is on the line.
+    pub(super) const fn is_attached(&self) -> bool {
+        self.line.is_some()
     }
 
     /// Hangs up, with `closed` as the last word when there is one.
@@ -279,7 +288,7 @@ impl Live {
         let Some(done) = self.committing.take() else { return };
         if let Err(error) = result {
             tracing::error!(session = %self.id, %error, "the session's state could not be written");
-            self.drive.forget_fence(&self.fridge);
+            self.drive.leases.forget(&self.fridge, self.fence).await;
             if matches!(error, CommitError::Conflict(Contradiction::FridgeBusy)) {
                 self.learn_open_session().await;
             }

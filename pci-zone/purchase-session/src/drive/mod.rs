@@ -1,19 +1,22 @@
 //! Drives purchases: the pure machine decides, this carries out. What is here in one word a file: `live` is a session at
-//! work, `open` its admission, `show` its answers, `calls` its talk with the processor, `settle` what remains to be done
-//! after its end, `registry` where it is found.
+//! work, `open` its admission, `show` its answers, `calls` its talk with the processor, `settle` and `payment` what
+//! remains to be done after its end, `told` how that comes back to it, `registry` where it is found, `leases` who may
+//! write it.
 
 mod calls;
 mod enroll;
+mod leases;
 mod live;
 mod open;
 mod outgoing;
+mod payment;
 mod registry;
 mod settle;
 mod show;
 mod steps;
+mod told;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pci_contract::{
@@ -35,6 +38,7 @@ use crate::clock;
 use crate::config::Limits;
 use crate::message::ServiceMessage;
 use crate::metrics::{self, Metrics};
+use leases::Leases;
 use live::{Attachment, Live, Turn};
 use registry::{Delivered, Registry};
 use settle::Settler;
@@ -91,7 +95,7 @@ pub struct Drive {
     metrics: Arc<Metrics>,
     registry: Registry,
     settler: Settler,
-    leases: Mutex<HashMap<FridgeId, u64>>,
+    leases: Leases,
     run_id: String,
 }
 
@@ -113,7 +117,7 @@ impl Drive {
             metrics: parts.metrics,
             registry: Registry::new(open),
             settler,
-            leases: Mutex::default(),
+            leases: Leases::default(),
             run_id: clock::run_id(),
         });
         tokio::spawn(settle::run(Arc::clone(&drive), jobs, stop));
@@ -211,17 +215,7 @@ impl Drive {
 
     /// The fence under which this process writes sessions of `fridge`.
     async fn fence(&self, fridge: &FridgeId) -> Result<u64, CommitError> {
-        if let Some(fence) = self.leases.lock().unwrap_or_else(PoisonError::into_inner).get(fridge) {
-            return Ok(*fence);
-        }
-        let fence = self.store.take_lease(fridge, &self.run_id).await?;
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner).insert(fridge.clone(), fence);
-        Ok(fence)
-    }
-
-    /// Another process took the fridge: its lease must be taken again before anything of it is written.
-    fn forget_fence(&self, fridge: &FridgeId) {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner).remove(fridge);
+        self.leases.fence(&self.store, fridge, &self.run_id).await
     }
 }
 

@@ -24,8 +24,8 @@ pub(super) enum After {
         /// Whether the session reserves no credit any more.
         credit: bool,
     },
-    /// Say that the session is abandoned.
-    Abandoned(oneshot::Sender<()>),
+    /// Say that it is on disk.
+    OnDisk(oneshot::Sender<()>),
 }
 
 /// The next batch of a session in the making.

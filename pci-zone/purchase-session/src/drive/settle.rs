@@ -1,37 +1,38 @@
-//! What remains after a session's end: the capture or the void, and the holds whose answer never came.
+//! What remains after a session's end, and what nobody waits for any more: which session is worked on when.
 //!
-//! The decision is on disk before it comes here, so a job may be lost and is found again; each call repeats with its
-//! own key until the processor has answered, however long that takes. A hold that may or may not stand is asked for
-//! once more with the key it was asked with, which brings its fate to light, and is then released.
+//! The decision is on disk before it comes here, so a job may be lost and is found again by a sweep that goes over the
+//! disk page by page. A job that has to wait gives its place up: neither a processor that is down nor a request that it
+//! will never take keeps the others from being settled. What is asked, and what an answer means, is in `payment`.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pci_contract::{EventBody, Money, PaymentSettled, SessionId, Settlement, Timestamp};
-use pci_processors::{AskError, AuthorizationRef, IdempotencyKey, StandingState, StoredCard, Verb as Ask};
-use pci_session::{Effect, Input, Session};
-use pci_store::{Batch, IntentOutcome, IntentWrite, NewEvent, SessionWrite, Verb};
-use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use pci_contract::{SessionId, Timestamp};
+use pci_store::Verb;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::live::Turn;
+use super::payment::NotYet;
 use super::{Drive, clock};
 
-/// Jobs handed over in memory; what does not fit is found on disk by the next sweep.
+/// Jobs handed over in memory; what does not fit is found on disk by a later sweep.
 const HANDED_OVER: usize = 4_096;
-/// How often the disk is asked for jobs nobody works on.
+/// Jobs that may wait for a place, beyond which none is taken from the queue.
+const MOST_READY: usize = 1_024;
+/// Jobs that are remembered while they wait for their time; one more is left to the sweep.
+const MOST_WAITING: usize = 4_096;
+/// How often a page of the disk is asked for jobs nobody works on.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// Jobs one sweep takes up.
+/// Intents one sweep reads.
 const SWEEP_ROWS: u32 = 1_024;
-/// How long a session that waits for an authorization is left to its fridge, in microseconds.
+/// How often sessions are looked for that wait for a fridge nobody hears.
+const UNHEARD_EVERY: Duration = Duration::from_secs(60);
+/// How long a session that waits for an authorization or a raise is left to its own task, in microseconds.
 const FRIDGE_MAY_RETURN_MICROS: i64 = 60_000_000;
-/// The pause before a call is made again; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where ended sessions are handed over.
 pub(super) struct Settler {
@@ -54,288 +55,251 @@ impl Settler {
 
 /// Works on jobs until `stop`.
 pub(super) async fn run(drive: Arc<Drive>, mut queue: mpsc::Receiver<SessionId>, stop: CancellationToken) {
-    let mut working = JoinSet::new();
-    let mut taken = HashSet::new();
+    let mut desk = Desk::default();
+    let mut places = Sweep::default();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let room = working.len() < drive.settler.at_once;
+        desk.start(&drive);
+        let due = desk.waiting.first().map(|(due, _)| *due);
         tokio::select! {
             () = stop.cancelled() => return,
-            Some(job) = queue.recv(), if room => take(&drive, &mut working, &mut taken, job),
-            Some(done) = working.join_next(), if !working.is_empty() => {
-                if let Ok(session) = done {
-                    taken.remove(&session);
-                }
-            }
-            _ = sweep.tick(), if room => {
-                for job in drive.forgotten().await {
-                    take(&drive, &mut working, &mut taken, job);
+            Some(job) = queue.recv(), if desk.ready.len() < MOST_READY => desk.take(job),
+            Some(done) = desk.working.join_next_with_id(), if !desk.working.is_empty() => desk.done(done),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => desk.wake(),
+            _ = sweep.tick(), if desk.ready.is_empty() => {
+                for job in drive.forgotten(&mut places).await {
+                    desk.find(job);
                 }
             }
         }
-        drive.metrics.settling.set(i64::try_from(taken.len()).unwrap_or(i64::MAX));
+        drive.metrics.settling.set(i64::try_from(desk.jobs.len()).unwrap_or(i64::MAX));
     }
 }
 
-fn take(drive: &Arc<Drive>, working: &mut JoinSet<SessionId>, taken: &mut HashSet<SessionId>, job: SessionId) {
-    if taken.insert(job) {
-        let drive = Arc::clone(drive);
-        working.spawn(async move {
-            drive.settle(job).await;
-            job
-        });
+/// What is known of a job.
+#[derive(Default)]
+struct Job {
+    /// How often it had to wait.
+    waits: u32,
+    /// It was handed over while it was worked on: the session may ask for more.
+    again: bool,
+    /// When it is to be tried again, while it waits.
+    due: Option<Instant>,
+}
+
+/// The jobs at hand: each is ready, worked on, or waiting for its time.
+#[derive(Default)]
+struct Desk {
+    jobs: HashMap<SessionId, Job>,
+    ready: VecDeque<SessionId>,
+    working: JoinSet<Result<(), NotYet>>,
+    worked_on: HashMap<Id, SessionId>,
+    waiting: BTreeSet<(Instant, SessionId)>,
+}
+
+impl Desk {
+    /// Takes a job that a session hands over: it has something to ask now.
+    fn take(&mut self, job: SessionId) {
+        let Some(known) = self.jobs.get_mut(&job) else { return self.find(job) };
+        match known.due.take() {
+            Some(due) => {
+                self.waiting.remove(&(due, job));
+                self.ready.push_back(job);
+            }
+            None => known.again = true,
+        }
+    }
+
+    /// Takes a job that was found on disk, where everything is found that is at hand already.
+    fn find(&mut self, job: SessionId) {
+        if let Entry::Vacant(place) = self.jobs.entry(job) {
+            place.insert(Job::default());
+            self.ready.push_back(job);
+        }
+    }
+
+    /// Begins as many jobs as there are places for.
+    fn start(&mut self, drive: &Arc<Drive>) {
+        while self.working.len() < drive.settler.at_once
+            && let Some(job) = self.ready.pop_front()
+        {
+            if let Some(known) = self.jobs.get_mut(&job) {
+                known.again = false;
+            }
+            let drive = Arc::clone(drive);
+            let task = self.working.spawn(async move { drive.settle(job).await });
+            self.worked_on.insert(task.id(), job);
+        }
+    }
+
+    fn done(&mut self, done: Result<(Id, Result<(), NotYet>), JoinError>) {
+        let (id, result) = match done {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), Ok(())),
+        };
+        let Some(job) = self.worked_on.remove(&id) else { return };
+        let Some(known) = self.jobs.get_mut(&job) else { return };
+        match result {
+            Ok(()) if known.again => {
+                *known = Job::default();
+                self.ready.push_back(job);
+            }
+            Err(error) if self.waiting.len() < MOST_WAITING => {
+                let due = Instant::now() + error.pause(known.waits);
+                (known.waits, known.due) = (known.waits.saturating_add(1), Some(due));
+                self.waiting.insert((due, job));
+            }
+            Ok(()) | Err(_) => {
+                self.jobs.remove(&job);
+            }
+        }
+    }
+
+    /// Readies the jobs whose time has come.
+    fn wake(&mut self) {
+        let now = Instant::now();
+        while let Some((due, job)) = self.waiting.first().copied()
+            && due <= now
+        {
+            self.waiting.pop_first();
+            if let Some(known) = self.jobs.get_mut(&job) {
+                known.due = None;
+                self.ready.push_back(job);
+            }
+        }
     }
 }
 
-/// Why a job must be tried again.
-#[derive(Debug, Clone, Copy, Error)]
-enum NotYet {
-    #[error("the processor does not answer")]
-    Processor,
-    #[error("the database does not answer")]
-    Store,
-    #[error("the processor rejects what we ask")]
-    Rejected,
-}
-
-/// What is known of a session's hold.
-enum Hold {
-    Stands(AuthorizationRef, Money),
-    /// The processor has none, or has already given it up.
-    None,
+/// How far the sweeps have come over the disk.
+#[derive(Default)]
+struct Sweep {
+    /// The last intent seen; none at the beginning of a round.
+    intent: Option<(Timestamp, String)>,
+    /// The last unfinished session seen, likewise.
+    session: Option<SessionId>,
+    /// When unfinished sessions were looked at.
+    looked: Option<Instant>,
 }
 
 impl Drive {
-    /// Jobs on disk that may have been left by an earlier run.
-    async fn forgotten(self: &Arc<Self>) -> Vec<SessionId> {
-        let pending = match self.store.pending_intents(SWEEP_ROWS).await {
+    /// Jobs on disk that nobody may be working on: the next page of them.
+    async fn forgotten(&self, sweep: &mut Sweep) -> Vec<SessionId> {
+        let mut jobs = self.unsettled(sweep).await;
+        if sweep.looked.is_none_or(|looked| looked.elapsed() >= UNHEARD_EVERY) {
+            sweep.looked = Some(Instant::now());
+            jobs.extend(self.unheard(sweep).await);
+        }
+        jobs
+    }
+
+    async fn unsettled(&self, sweep: &mut Sweep) -> Vec<SessionId> {
+        let after = sweep.intent.as_ref().map(|(asked_at, key)| (*asked_at, key.as_str()));
+        let pending = match self.store.pending_intents(after, SWEEP_ROWS).await {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(%error, "unsettled payments could not be read");
                 return Vec::new();
             }
         };
+        let is_last = pending.len() < usize::try_from(SWEEP_ROWS).unwrap_or(usize::MAX);
+        sweep.intent = pending.last().filter(|_| !is_last).map(|intent| (intent.asked_at, intent.key.clone()));
         let now = clock::now();
-        let mut jobs = Vec::new();
-        for intent in pending {
-            let old = now.micros_since(intent.asked_at) > FRIDGE_MAY_RETURN_MICROS;
-            match intent.verb {
-                Verb::Capture | Verb::Void => jobs.push(intent.session),
-                Verb::Authorize | Verb::Increment if old && !self.registry.is_running(intent.session) => {
-                    // Nobody drives it. Its task, started anew, asks the processor again or gives the session up.
-                    let (ended, _) = oneshot::channel();
-                    if intent.verb == Verb::Increment {
-                        let _ = self.deliver(intent.session, &intent.fridge, Turn::Abandon(ended));
-                    } else {
-                        jobs.push(intent.session);
-                    }
-                }
-                Verb::Authorize | Verb::Increment | Verb::Refund => {}
+        let is_left = |verb, asked_at, session| match verb {
+            Verb::Capture | Verb::Void => true,
+            Verb::Increment => now.micros_since(asked_at) > FRIDGE_MAY_RETURN_MICROS,
+            Verb::Authorize => {
+                now.micros_since(asked_at) > FRIDGE_MAY_RETURN_MICROS && !self.registry.is_running(session)
             }
-        }
-        jobs
-    }
-
-    /// Works on one session until nothing is open at the processor.
-    async fn settle(&self, id: SessionId) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.settle_once(id).await {
-                Ok(Progress::Done) => return,
-                Ok(Progress::More) => continue,
-                Err(error) => {
-                    self.metrics.settle_retries.inc();
-                    tracing::warn!(session = %id, %error, "a payment waits");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Asks the processor for the one thing the session waits for, and writes down what it answered.
-    async fn settle_once(&self, id: SessionId) -> Result<Progress, NotYet> {
-        let Some(stored) = self.store.session(id).await.map_err(|_| NotYet::Store)? else { return Ok(Progress::Done) };
-        let session = stored.session;
-        let held = self.store.authorization_of(id).await.map_err(|_| NotYet::Store)?;
-        let held = held.and_then(|text| AuthorizationRef::parse(&text).ok());
-        match (session.asked(), held) {
-            (Some(Effect::Capture { amount }), Some(held)) => self.capture(session, held, amount).await,
-            (Some(Effect::Void), Some(held)) => self.void(session, held).await,
-            (Some(Effect::Increment { .. }), _) => Ok(Progress::Done),
-            (None, Some(_)) => Ok(Progress::Done),
-            (Some(Effect::Authorize { .. }) | None, None) => self.resolve(session).await,
-            (Some(_), held) => {
-                tracing::error!(session = %id, known = held.is_some(), "a hold is to be settled that nobody knows");
-                Err(NotYet::Rejected)
-            }
-        }
-    }
-
-    /// Finds out what became of an authorization that nobody waits for any more, and lets the machine decide.
-    async fn resolve(&self, session: Session) -> Result<Progress, NotYet> {
-        let id = session.id();
-        let key = IdempotencyKey::new(id, Ask::Authorize, 1);
-        let answered = self.store.intent_outcome(key.as_str()).await.map_err(|_| NotYet::Store)?;
-        if answered.is_some() {
-            return Ok(Progress::Done);
-        }
-        let waits = session.asked().is_some();
-        match self.hold(&session, &key).await? {
-            Hold::Stands(reference, amount) => {
-                let answer = (Ask::Authorize, IntentOutcome::Done, Some(reference));
-                self.answered(session, Input::Authorized { amount }, answer, None).await
-            }
-            Hold::None if waits => {
-                let answer = (Ask::Authorize, IntentOutcome::Dropped, None);
-                self.answered(session, Input::PaymentUnavailable, answer, None).await
-            }
-            Hold::None => {
-                let intents = vec![answer_write(id, Ask::Authorize, IntentOutcome::Dropped, None, clock::now())];
-                let batch = Batch { intents, ..Batch::default() };
-                self.store.commit(batch).await.map_err(|_| NotYet::Store)?;
-                Ok(Progress::Done)
-            }
-        }
-    }
-
-    /// Whether the processor holds money for this session.
-    async fn hold(&self, session: &Session, key: &IdempotencyKey) -> Result<Hold, NotYet> {
-        match self.processor.sync(session.id()).await {
-            Ok(Some(standing)) if standing.state == StandingState::Voided => return Ok(Hold::None),
-            Ok(Some(standing)) => return Ok(Hold::Stands(standing.authorization, standing.authorized)),
-            Ok(None) => {}
-            Err(_) => return Err(NotYet::Processor),
-        }
-        // The processor knows nothing, and may still be about to act. Asking again with the same key settles it.
-        let pending = self.store.pending_intents(SWEEP_ROWS).await.map_err(|_| NotYet::Store)?;
-        let Some(asked) = pending.into_iter().find(|intent| intent.key == key.as_str()) else {
-            return Ok(Hold::None);
+            Verb::Refund => false,
         };
-        let Some(card) = session.card() else { return Ok(Hold::None) };
-        let Some(kept) = self.store.stored_card(&card.token).await.map_err(|_| NotYet::Store)? else {
-            // Without a stored card no authorization was ever sent.
-            return Ok(Hold::None);
+        let left = pending.into_iter().filter(|intent| is_left(intent.verb, intent.asked_at, intent.session));
+        left.map(|intent| intent.session).collect()
+    }
+
+    /// Sessions with an unlocked door whose fridge has not been heard of for too long.
+    async fn unheard(&self, sweep: &mut Sweep) -> Vec<SessionId> {
+        let unfinished = match self.store.unfinished_sessions(sweep.session, SWEEP_ROWS).await {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                tracing::error!(%error, "unfinished sessions could not be read");
+                return Vec::new();
+            }
         };
-        let Ok(card) = StoredCard::parse(&kept.reference) else { return Err(NotYet::Store) };
-        match self.processor.authorize(key, session.id(), asked.amount, &card).await {
-            Ok(held) => Ok(Hold::Stands(held.reference, held.amount)),
-            Err(AskError::Declined(_)) => Ok(Hold::None),
-            Err(AskError::Rejected { .. }) => Err(NotYet::Rejected),
-            Err(AskError::NotSent | AskError::Unknown) => Err(NotYet::Processor),
-        }
-    }
-
-    async fn capture(&self, session: Session, held: AuthorizationRef, amount: Money) -> Result<Progress, NotYet> {
-        let id = session.id();
-        let key = IdempotencyKey::new(id, Ask::Capture, 1);
-        match self.processor.capture(&key, &held, amount).await {
-            Ok(captured) => {
-                let told = Some((Settlement::Captured, captured.amount));
-                let answer = (Ask::Capture, IntentOutcome::Done, Some(held));
-                self.answered(session, Input::Captured { amount: captured.amount }, answer, told).await
-            }
-            Err(AskError::Declined(reason)) => {
-                let answer = (Ask::Capture, IntentOutcome::Declined, Some(held));
-                self.answered(session, Input::SettlementFailed { reason }, answer, None).await
-            }
-            Err(error) => Err(not_yet(id, &error)),
-        }
-    }
-
-    async fn void(&self, session: Session, held: AuthorizationRef) -> Result<Progress, NotYet> {
-        let id = session.id();
-        match self.processor.void(&IdempotencyKey::new(id, Ask::Void, 1), &held).await {
-            // A decline says that the processor gave the hold up by itself.
-            Ok(()) | Err(AskError::Declined(_)) => {
-                let currency = session.hold().map_or(pci_contract::Currency::USD, Money::currency);
-                let told = session.receipt().map(|receipt| receipt.charged.currency()).unwrap_or(currency);
-                let told = Some((Settlement::Voided, Money::zero(told)));
-                let answer = (Ask::Void, IntentOutcome::Done, Some(held));
-                self.answered(session, Input::Voided, answer, told).await
-            }
-            Err(error) => Err(not_yet(id, &error)),
-        }
-    }
-
-    /// Lets the machine know, and writes its new state with the answer and the events in one transaction.
-    async fn answered(
-        &self,
-        session: Session,
-        input: Input,
-        (ask, outcome, reference): (Ask, IntentOutcome, Option<AuthorizationRef>),
-        told: Option<(Settlement, Money)>,
-    ) -> Result<Progress, NotYet> {
+        let is_last = unfinished.len() < usize::try_from(SWEEP_ROWS).unwrap_or(usize::MAX);
+        sweep.session = unfinished.last().filter(|_| !is_last).map(|stored| stored.session.id());
         let now = clock::now();
-        let (id, fridge) = (session.id(), session.fridge().clone());
-        let (session, effects) = session.step(input, now).map_err(|(_, error)| {
-            tracing::error!(session = %id, %error, "an answer of the processor does not fit the session");
-            NotYet::Rejected
-        })?;
-        let mut events = Vec::new();
-        if let Some((settlement, amount)) = told {
-            let processor_reference = reference.as_ref().map_or_else(String::new, ToString::to_string);
-            let fridge = fridge.clone();
-            let data = PaymentSettled { session: id, fridge, settlement, amount, processor_reference, at: now };
-            events.push(EventBody::PaymentSettled(data));
-        }
-        let mut intents = vec![answer_write(id, ask, outcome, reference, now)];
-        let mut more = false;
-        for effect in effects {
-            match effect {
-                Effect::Emit(body) => events.push(body),
-                Effect::Capture { amount } => intents.push(ask_write(id, Ask::Capture, Verb::Capture, amount, now)),
-                Effect::Void => {
-                    let none = Money::zero(pci_contract::Currency::USD);
-                    intents.push(ask_write(id, Ask::Void, Verb::Void, none, now));
-                }
-                Effect::Tell(notice) => tracing::warn!(session = %id, %fridge, ?notice, "for operators"),
-                Effect::Show(_) | Effect::Authorize { .. } | Effect::Increment { .. } => {}
-            }
-            more = true;
-        }
-        let fence = self.fence(&fridge).await.map_err(|_| NotYet::Store)?;
-        let events = events.into_iter().map(|body| NewEvent { id: clock::event_id(), body, at: now }).collect();
-        let session = Some(SessionWrite { session, fence, at: now });
-        let batch = Batch { session, intents, events, ..Batch::default() };
-        self.store.commit(batch).await.map_err(|error| {
-            tracing::error!(session = %id, %error, "an answer of the processor could not be written");
-            self.forget_fence(&fridge);
-            NotYet::Store
-        })?;
-        self.metrics.settled.inc();
-        Ok(if more { Progress::More } else { Progress::Done })
+        let sessions = unfinished.into_iter().map(|stored| stored.session);
+        let unheard = sessions.filter(|session| session.is_unheard(now) && !self.registry.is_running(session.id()));
+        unheard.map(|session| session.id()).collect()
     }
 }
 
-/// Whether something is left to ask.
-enum Progress {
-    Done,
-    More,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn not_yet(session: SessionId, error: &AskError) -> NotYet {
-    match error {
-        AskError::Rejected { status, code } => {
-            tracing::error!(%session, status, code, "the processor rejects what we ask");
-            NotYet::Rejected
-        }
-        AskError::Declined(_) | AskError::NotSent | AskError::Unknown => NotYet::Processor,
+    fn job(n: u8) -> SessionId {
+        SessionId::parse(&format!("4ed615ae-e6a0-47bb-82f2-6b7777de3d{n:02x}")).expect("a session")
     }
-}
 
-fn ask_write(session: SessionId, ask: Ask, verb: Verb, amount: Money, at: Timestamp) -> IntentWrite {
-    IntentWrite::Ask { key: IdempotencyKey::new(session, ask, 1).as_str().to_owned(), session, verb, amount, at }
-}
+    /// Has a job end so, as if it had been worked on.
+    async fn ends(desk: &mut Desk, job: SessionId, result: Result<(), NotYet>) {
+        assert_eq!(desk.ready.pop_front(), Some(job));
+        let task = desk.working.spawn(async move { result });
+        desk.worked_on.insert(task.id(), job);
+        let done = desk.working.join_next_with_id().await.expect("it was worked on");
+        desk.done(done);
+    }
 
-fn answer_write(
-    session: SessionId,
-    ask: Ask,
-    outcome: IntentOutcome,
-    reference: Option<AuthorizationRef>,
-    at: Timestamp,
-) -> IntentWrite {
-    let key = IdempotencyKey::new(session, ask, 1).as_str().to_owned();
-    IntentWrite::Answer { key, outcome, reference: reference.map(|text| text.as_str().to_owned()), at }
+    #[tokio::test]
+    async fn a_job_that_has_to_wait_keeps_no_place_and_comes_back_in_time() {
+        let mut desk = Desk::default();
+        desk.find(job(1));
+        desk.find(job(1));
+        ends(&mut desk, job(1), Err(NotYet::Processor)).await;
+        assert!(desk.ready.is_empty() && desk.working.is_empty());
+        desk.find(job(1));
+        assert!(desk.ready.is_empty(), "it is at hand already");
+        let (due, _) = *desk.waiting.first().expect("it waits");
+        tokio::time::sleep_until(due).await;
+        desk.wake();
+        ends(&mut desk, job(1), Ok(())).await;
+        assert!(desk.jobs.is_empty() && desk.waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_has_something_to_ask_now_is_not_kept_waiting() {
+        let mut desk = Desk::default();
+        desk.take(job(1));
+        ends(&mut desk, job(1), Err(NotYet::Early)).await;
+        desk.take(job(1));
+        assert!(desk.waiting.is_empty());
+        assert_eq!(desk.ready.front(), Some(&job(1)));
+        desk.take(job(1));
+        ends(&mut desk, job(1), Ok(())).await;
+        ends(&mut desk, job(1), Ok(())).await;
+        assert!(desk.jobs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_died_is_not_at_hand_for_ever() {
+        let mut desk = Desk::default();
+        desk.find(job(1));
+        assert_eq!(desk.ready.pop_front(), Some(job(1)));
+        let task = desk.working.spawn(std::future::pending());
+        desk.worked_on.insert(task.id(), job(1));
+        task.abort();
+        let done = desk.working.join_next_with_id().await.expect("it ended");
+        desk.done(done);
+        assert!(desk.jobs.is_empty(), "a sweep finds it again");
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        for error in [NotYet::Processor, NotYet::Store, NotYet::Rejected, NotYet::Early] {
+            assert!(error.pause(0) <= error.pause(1) && error.pause(1) <= error.pause(u32::MAX));
+            assert!(error.pause(u32::MAX) <= Duration::from_secs(300));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use pci_session::{
 use pci_store::{CommitError, IntentOutcome, IntentWrite, NewEvent, StoredCard as KeptCard, TouchRecord, Verb};
 use tokio::time::Instant;
 
-use super::calls::{self, Authorized, Incremented};
+use super::calls::{self, Authorized, raise_number};
 use super::live::{Called, Closed, Live};
 use super::outgoing::After;
 use crate::clock;
@@ -19,11 +19,6 @@ use crate::message::{Answer, FridgeBody, FridgeMessage};
 
 /// The highest price, in minor units: with a basket's bound no sum of them can overflow.
 const MOST_PRICE_MINOR: i64 = 1_000_000_000;
-
-/// The number of a raise in its key: what it raises to, which no other raise of the session has.
-fn raise_number(to: Money) -> u32 {
-    u32::try_from(to.minor()).unwrap_or(u32::MAX)
-}
 
 impl Live {
     /// A message of the fridge.
@@ -92,7 +87,7 @@ impl Live {
     }
 
     /// The session has moved.
-    async fn stepped(&mut self, effects: Effects, now: Timestamp) {
+    pub(super) async fn stepped(&mut self, effects: Effects, now: Timestamp) {
         self.outgoing.session_changed();
         if let Some(session) = self.session.as_ref().filter(|session| !session.holds_fridge()) {
             let credit = session.reserved_credit().is_none();
@@ -160,7 +155,13 @@ impl Live {
         self.outgoing.intents.push(IntentWrite::Ask { key, session: self.id, verb, amount, at });
     }
 
-    fn answer_intent(&mut self, ask: Ask, n: u32, outcome: IntentOutcome, reference: Option<&AuthorizationRef>) {
+    pub(super) fn answer_intent(
+        &mut self,
+        ask: Ask,
+        n: u32,
+        outcome: IntentOutcome,
+        reference: Option<&AuthorizationRef>,
+    ) {
         let key = IdempotencyKey::new(self.id, ask, n).as_str().to_owned();
         let reference = reference.map(|reference| reference.as_str().to_owned());
         self.outgoing.intents.push(IntentWrite::Answer { key, outcome, reference, at: clock::now() });
@@ -189,7 +190,7 @@ impl Live {
                     self.drive.reference.release_credit(self.id);
                 }
             }
-            After::Abandoned(ended) => {
+            After::OnDisk(ended) => {
                 let _ = ended.send(());
             }
         }
@@ -213,14 +214,7 @@ impl Live {
     pub(super) async fn called(&mut self, called: Called) {
         match called {
             Called::Authorized(authorized) => self.authorized(*authorized).await,
-            Called::Incremented(asked, Incremented::To(to)) => {
-                self.answer_intent(Ask::Increment, raise_number(asked), IntentOutcome::Done, None);
-                self.input(Input::Incremented { to }).await;
-            }
-            Called::Incremented(asked, Incremented::Refused) => {
-                self.answer_intent(Ask::Increment, raise_number(asked), IntentOutcome::Declined, None);
-                self.input(Input::IncrementRefused { asked }).await;
-            }
+            Called::Incremented(asked, ended) => self.raised(asked, ended).await,
         }
     }
 
