@@ -211,7 +211,9 @@ async fn a_price_is_one_that_a_basket_can_be_summed_up_in() {
     let batch = |rows: &[Value]| json!({ "meal_types": rows });
     for minor in [-1, 10_000_001, i64::MAX] {
         let bad = priced(other, minor, "USD");
-        for (path, body) in [("/meal-types", bad.clone()), ("/meal-types:batchCreate", batch(&[bad.clone()]))] {
+        for (path, body) in
+            [("/meal-types", bad.clone()), ("/meal-types:batchCreate", batch(std::slice::from_ref(&bad)))]
+        {
             let reply = client.post(path, &body).await.unwrap();
             assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (422, &json!("invalid")), "{path} {minor}");
         }
@@ -220,7 +222,7 @@ async fn a_price_is_one_that_a_basket_can_be_summed_up_in() {
     }
     let euros = priced(other, 1, "EUR");
     let single = client.post("/meal-types", &euros).await.unwrap();
-    let many = client.post("/meal-types:batchCreate", &batch(&[euros.clone()])).await.unwrap();
+    let many = client.post("/meal-types:batchCreate", &batch(std::slice::from_ref(&euros))).await.unwrap();
     for reply in [single, many, client.put(&format!("/meal-types/{other}"), &euros).await.unwrap()] {
         assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (409, &json!("currency_in_use")));
     }

@@ -15,7 +15,6 @@ use crate::{Settings, snapshots};
 
 const MAX_MEALS: usize = 1000;
 const MAX_FIRMWARE: usize = 64;
-pub(crate) const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// Where the door is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,10 +161,9 @@ async fn append(
 }
 
 async fn prune(tx: &mut WriteTx, id: &FridgeId, n: i64, settings: &Settings, now: Timestamp) -> Result<(), ApiError> {
-    let oldest = now.micros().saturating_sub(i64::from(settings.report_days).saturating_mul(DAY_MICROS));
     for (text, bound) in [
         ("DELETE FROM report WHERE fridge = $1 AND n <= $2", n - i64::from(settings.reports_per_fridge)),
-        ("DELETE FROM report WHERE fridge = $1 AND at < $2", oldest),
+        ("DELETE FROM report WHERE fridge = $1 AND at < $2", settings.oldest(now)),
     ] {
         sqlx::query(text).bind(id.as_str()).bind(bound).execute(tx.sql()).await?;
     }

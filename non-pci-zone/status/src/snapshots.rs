@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Settings;
-use crate::reports::DAY_MICROS;
 
 /// Keeps what report `n` counted unless it is what was counted last, and prunes.
 pub(crate) async fn keep(
@@ -37,14 +36,13 @@ pub(crate) async fn keep(
         .bind(meals)
         .execute(tx.sql())
         .await?;
-    let oldest = now.micros().saturating_sub(i64::from(settings.report_days).saturating_mul(DAY_MICROS));
     for (text, bound) in [
         (
             "DELETE FROM snapshot WHERE fridge = $1
              AND n <= (SELECT n FROM snapshot WHERE fridge = $1 ORDER BY n DESC LIMIT 1 OFFSET $2)",
             i64::from(settings.snapshots_per_fridge),
         ),
-        ("DELETE FROM snapshot WHERE fridge = $1 AND at < $2", oldest),
+        ("DELETE FROM snapshot WHERE fridge = $1 AND at < $2", settings.oldest(now)),
     ] {
         sqlx::query(text).bind(id.as_str()).bind(bound).execute(tx.sql()).await?;
     }
