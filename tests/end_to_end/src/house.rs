@@ -279,6 +279,15 @@ impl House {
         until("the lock to be pulled", async || Ok((self.metric(PULLED).await? > before).then_some(()))).await
     }
 
+    /// Makes the processor answer so much later, for everybody.
+    ///
+    /// # Errors
+    /// [`Fault`] when it does not hear.
+    pub async fn processor_takes(&self, delay_ms: u64) -> Result<(), Fault> {
+        let switches = serde_json::json!({ "delay_ms": delay_ms }).to_string();
+        self.stack.control().post("/control/switches", switches.into_bytes()).await.map(|_| ())
+    }
+
     /// A counter or gauge of purchase-session, by its whole name with labels; 0 when it was never touched.
     ///
     /// # Errors
