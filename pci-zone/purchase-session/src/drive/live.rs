@@ -105,6 +105,8 @@ pub(super) struct Live {
     pub(super) safe: u64,
     /// What pays, until the processor is asked.
     pub(super) means: Option<Means>,
+    /// An earlier run of this service may have asked for the hold already.
+    pub(super) asked_before: bool,
     pub(super) outgoing: Outgoing,
     pub(super) calls: JoinSet<Called>,
     /// When the message came that the fridge now waits for an answer to.
@@ -143,6 +145,7 @@ impl Live {
             authorization: None,
             safe: 0,
             means: None,
+            asked_before: false,
             outgoing: Outgoing::default(),
             calls: JoinSet::new(),
             asked_at: Instant::now(),

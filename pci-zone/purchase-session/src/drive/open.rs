@@ -244,7 +244,10 @@ impl Live {
             _ => None,
         };
         match (hold, means) {
-            (Some(hold), Some(means)) => self.outgoing.after.push_back(After::Authorize(hold, means)),
+            (Some(hold), Some(means)) => {
+                self.asked_before = true;
+                self.outgoing.after.push_back(After::Authorize(hold, means));
+            }
             _ => self.fail(),
         }
     }

@@ -231,6 +231,11 @@ impl Live {
                 self.answer_intent(Ask::Authorize, 1, IntentOutcome::Declined, None);
                 self.input(Input::Declined { reason }).await;
             }
+            // That this run did not reach the processor says nothing of what the one before it did there.
+            Authorized::NotSent if self.asked_before => {
+                self.input(Input::PaymentUnavailable).await;
+                self.outgoing.after.push_back(After::Settle);
+            }
             Authorized::NotSent => {
                 self.answer_intent(Ask::Authorize, 1, IntentOutcome::Dropped, None);
                 self.input(Input::PaymentUnavailable).await;
