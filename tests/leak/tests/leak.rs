@@ -286,7 +286,8 @@ fn not_searched(scene: &Scene, finds: &Finds, sessions: &[String]) -> Vec<String
     let journal = format!("journal/{}", world::AGENTS);
     let processes = scene.house.processes().into_iter().map(|process| process.name).chain(["fridge-agent".to_owned()]);
     let memories = processes.map(|process| (format!("memory of {process}"), domain.clone()));
-    let loggers = SERVICES.into_iter().chain(["fridge-agent"]);
+    // What the other services link does not speak at this level.
+    let loggers = ["purchase-session", "fridge-agent"].into_iter();
     let logs = loggers.map(|logger| (format!("log/{logger}.log"), TALKATIVE.to_owned()));
     let journals = sessions.iter().take(WATCHED).map(|session| (journal.clone(), session.clone()));
     let everywhere = sessions.iter().flat_map(|session| {
