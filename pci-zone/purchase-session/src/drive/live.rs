@@ -207,6 +207,13 @@ impl Live {
         self.line.is_none() && self.calls.is_empty() && self.committing.is_none() && self.outgoing.is_empty()
     }
 
+    /// Whether the processor is being asked for the hold, or will be once the commit under way has ended.
+    pub(super) fn is_asking(&self) -> bool {
+        let waits =
+            |committing: &Committing| committing.after.iter().any(|after| matches!(after, After::Authorize(..)));
+        !self.calls.is_empty() || self.committing.as_ref().is_some_and(waits)
+    }
+
     async fn turn(&mut self, turn: Turn) {
         match turn {
             Turn::Attach(attachment) => self.attach(*attachment).await,

@@ -224,8 +224,7 @@ impl Live {
             }
             return self.absorb(effects, clock::now()).await;
         }
-        let asked = self.means.is_some() || !self.calls.is_empty() || !self.outgoing.is_empty();
-        if asked {
+        if self.means.is_some() || self.is_asking() || !self.outgoing.is_empty() {
             return;
         }
         // An earlier run asked and never heard. The same key brings the same answer.
