@@ -205,6 +205,11 @@ impl Basket {
         self.kept().filter_map(|(id, meal)| meal.claim.alarm().map(|kind| (id, kind)))
     }
 
+    /// The meals that sounded and were put back, sorted by barcode.
+    pub(crate) fn silenced(&self) -> impl Iterator<Item = &MealId> {
+        self.meals.iter().filter(|(_, meal)| !meal.kept && meal.claim.alarm().is_some()).map(|(id, _)| id)
+    }
+
     /// The meals that ever sounded, sorted by barcode.
     pub(crate) fn alarms(&self) -> Vec<MealId> {
         self.meals.iter().filter(|(_, meal)| meal.claim.alarm().is_some()).map(|(id, _)| id.clone()).collect()

@@ -132,13 +132,16 @@ impl Open {
             .map_err(|error| (State::Open(self), error))
     }
 
-    /// What still matters to a fridge that comes back: alarms that sound, a limit that is exceeded, the open door.
+    /// What still matters to a fridge that comes back: alarms that sound, those that ended, since their end may not have
+    /// reached it, a limit that is exceeded, the open door.
     pub(super) fn standing(&self) -> Effects {
         let mut effects: Effects = self
             .basket
             .sounding()
             .map(|(id, kind)| Effect::Show(Display::Alarm { barcode: id.clone(), kind }))
             .collect();
+        let ended = self.basket.silenced().map(|id| Effect::Show(Display::AlarmCleared { barcode: id.clone() }));
+        effects.extend(ended);
         let limit = self.held.authorized();
         let exceeded = need(&self.basket, &self.terms).and_then(|need| Ok(need.exceeds(limit)?)) == Ok(true);
         if exceeded && matches!(self.held.limit(), Limit::Reached { shown: true, .. }) {

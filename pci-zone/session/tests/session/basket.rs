@@ -32,6 +32,7 @@ fn an_alarm_sounds_each_time_and_clears_only_on_return() {
     assert_eq!(play.put_back(2, &theirs), vec![], "another meal clears nothing");
     assert_eq!(play.put_back(1, &theirs), vec![cleared(1)]);
     assert_eq!(play.put_back(1, &theirs), vec![], "it is clear already");
+    assert_eq!(play.session.resume(), vec![cleared(1)], "a fridge that never heard so sounds still");
     assert_eq!(play.take(1, &theirs), vec![alarm(1, AlarmKind::NotYours)]);
     assert_eq!(play.session.resume(), vec![alarm(1, AlarmKind::NotYours)]);
     let end = play.close();
