@@ -472,11 +472,23 @@ async fn a_full_disk_refuses_the_customer_before_anything_is_sent() {
     let (world, disk) = filling(Limits::default()).await;
     disk.full.store(true, Ordering::SeqCst);
     let session = world.swipe().await;
+    assert_eq!(world.seen().await, Seen::Technician(TechnicianNote::JournalFull));
     let Seen::Refused { session: of, reason } = world.seen().await else { panic!("not refused") };
     assert_eq!((of, reason.as_str()), (session, "fridge_out_of_service"));
+    let again = world.swipe().await;
+    let seen = world.seen().await;
+    assert!(
+        matches!(seen, Seen::Refused { session, .. } if session == again),
+        "the technician knows already: {seen:?}"
+    );
     assert_eq!(world.fake.with(|state| (state.streams, state.told.len())), (0, 0));
     disk.full.store(false, Ordering::SeqCst);
-    assert_eq!(buy(&world).await.1, "charged");
+    let session = world.swipe().await;
+    assert_eq!(world.seen().await, Seen::Technician(TechnicianNote::JournalWell));
+    world.see_unlocked().await;
+    assert!(world.controls.open_door().await);
+    world.controls.close_door().await;
+    assert_eq!(world.see_receipt(session).await, "charged");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{self, Clock};
 use crate::core::{AgentInput, AgentState, Answer, Effect, IdToken, Record};
-use crate::hardware::{Command, Hardware, HardwareEvent, TechnicianNote};
+use crate::hardware::{Command, Display, Hardware, HardwareEvent, TechnicianNote};
 use crate::journal::{self, Recovered, SessionJournal};
 use crate::link::{self, LinkEvent, LinkEventKind, Outbox};
 use crate::service::Failure;
@@ -80,6 +80,8 @@ struct Driver<H> {
     sealed: mpsc::Receiver<AgentInput>,
     reports: Reports,
     retry_at: Option<tokio::time::Instant>,
+    /// The technician was told that the journal cannot be written.
+    journal_is_ill: bool,
     tasks: JoinSet<()>,
 }
 
@@ -118,6 +120,7 @@ impl<H: Hardware> Driver<H> {
             sealed,
             reports,
             retry_at: None,
+            journal_is_ill: false,
             tasks,
         };
         if let Some(outbox) = driver.outbox.clone() {
@@ -255,6 +258,7 @@ impl<H: Hardware> Driver<H> {
             Err(why) => {
                 tracing::error!(%session, %why, "the journal cannot be written");
                 if is_first {
+                    self.journal_ill().await;
                     return Some(AgentInput::OpenNotJournaled { session });
                 }
                 self.journal_behind().await;
@@ -263,17 +267,23 @@ impl<H: Hardware> Driver<H> {
         }
     }
 
-    async fn journal_behind(&mut self) {
-        if self.retry_at.is_none() {
-            self.command(Command::Show(crate::hardware::Display::Technician(TechnicianNote::JournalFull))).await;
+    /// Tells the technician, once until it is well again.
+    async fn journal_ill(&mut self) {
+        if !std::mem::replace(&mut self.journal_is_ill, true) {
+            self.command(Command::Show(Display::Technician(TechnicianNote::JournalFull))).await;
         }
+    }
+
+    async fn journal_behind(&mut self) {
+        self.journal_ill().await;
         let pause = Duration::from_millis(self.shared.config.limits.disk_retry_ms);
         self.retry_at = Some(tokio::time::Instant::now() + pause);
     }
 
     async fn journal_well(&mut self) {
-        if self.retry_at.take().is_some() {
-            self.command(Command::Show(crate::hardware::Display::Technician(TechnicianNote::JournalWell))).await;
+        self.retry_at = None;
+        if std::mem::take(&mut self.journal_is_ill) {
+            self.command(Command::Show(Display::Technician(TechnicianNote::JournalWell))).await;
         }
     }
 
