@@ -49,6 +49,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
 /// What stands in a log only when everything is logged.
 const TALKATIVE: &str = r#""level":"TRACE""#;
+/// What stands in the log of every service.
+const LISTENING: &str = r#""message":"ready""#;
 /// How often the cards that are charged are.
 const ROUNDS: usize = 6;
 /// In how many of these sessions the disk is searched while the door is open.
@@ -100,7 +102,7 @@ async fn set_up(folder: &Path, cast: Cast) -> Scene {
     let spans = collector.serve(&house).unwrap();
     let fridge = Fridge::start(&house, world::AGENTS).await.unwrap();
     let mut marks = cast.charged_sessions.clone();
-    marks.extend([house.trust_domain().to_string(), TALKATIVE.to_owned()]);
+    marks.extend([house.trust_domain().to_string(), TALKATIVE.to_owned(), LISTENING.to_owned()]);
     let hunt = Hunt::new(&cast.all(), &marks).unwrap();
     Scene { cast, hunt, house, fridge, spans }
 }
@@ -280,15 +282,16 @@ async fn search_disk(hunt: &Hunt, folder: &Path, finds: &mut Finds) {
 }
 
 /// What should have been searched and was not: sessions are in databases, events and answers, the house's name is in
-/// every memory, and every log is at its most talkative.
+/// every memory, and logs are at their most talkative.
 fn not_searched(scene: &Scene, finds: &Finds, sessions: &[String]) -> Vec<String> {
     let domain = scene.house.trust_domain().to_string();
     let journal = format!("journal/{}", world::AGENTS);
     let processes = scene.house.processes().into_iter().map(|process| process.name).chain(["fridge-agent".to_owned()]);
     let memories = processes.map(|process| (format!("memory of {process}"), domain.clone()));
-    // What the other services link does not speak at this level.
-    let loggers = ["purchase-session", "fridge-agent"].into_iter();
-    let logs = loggers.map(|logger| (format!("log/{logger}.log"), TALKATIVE.to_owned()));
+    // What the other services link does not speak at this level; that they listen they all say.
+    let loggers = SERVICES.map(|logger| (logger, LISTENING)).into_iter();
+    let loggers = loggers.chain(["purchase-session", "fridge-agent"].map(|logger| (logger, TALKATIVE)));
+    let logs = loggers.map(|(logger, mark)| (format!("log/{logger}.log"), mark.to_owned()));
     let journals = sessions.iter().take(WATCHED).map(|session| (journal.clone(), session.clone()));
     let everywhere = sessions.iter().flat_map(|session| {
         [
