@@ -15,6 +15,11 @@ use tokio::sync::watch;
 
 use crate::{VaultFault, VaultHealth, VaultStatus};
 
+/// A worker takes one of so many jobs that wait, and
+const SHARE: usize = 2;
+/// never more than these.
+const MOST_AT_ONCE: usize = 16;
+
 /// What the floor is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -42,6 +47,8 @@ struct State<J, B> {
     jobs: VecDeque<J>,
     benches: Vec<B>,
     occupied: usize,
+    /// Workers who wait at their benches: nobody else is woken by a job.
+    idle: usize,
     taken: u64,
 }
 
@@ -59,7 +66,7 @@ impl<J, B> Floor<J, B> {
     /// A floor with its first benches. `queue` bounds the jobs that wait; after `recycle_after` jobs new benches are
     /// asked for.
     pub(crate) fn new(queue: usize, recycle_after: u64, benches: Vec<B>) -> Self {
-        let state = State { phase: Phase::Working, jobs: VecDeque::new(), benches, occupied: 0, taken: 0 };
+        let state = State { phase: Phase::Working, jobs: VecDeque::new(), benches, occupied: 0, idle: 0, taken: 0 };
         Self {
             state: Mutex::new(state),
             for_workers: Condvar::new(),
@@ -83,8 +90,11 @@ impl<J, B> Floor<J, B> {
             Phase::Working | Phase::Recycling => return Err(VaultFault::Busy),
             Phase::Lost | Phase::Closed => return Err(VaultFault::Lost),
         }
+        let idle = state.idle > 0;
         drop(state);
-        self.for_workers.notify_one();
+        if idle {
+            self.for_workers.notify_one();
+        }
         Ok(())
     }
 
@@ -196,22 +206,27 @@ pub(crate) struct Occupied<'a, J, B> {
 }
 
 impl<J, B> Occupied<'_, J, B> {
-    /// Waits for the next job and the bench to do it at; `None` when the bench is to be put down.
-    pub(crate) fn next_job(&self) -> Option<(J, &B)> {
+    /// Waits for the next jobs and the bench to do them at; `None` when the bench is to be put down. One job when few
+    /// wait, some at once when many do: they can then be answered together, which wakes the askers' threads once.
+    pub(crate) fn next_jobs(&self) -> Option<(Vec<J>, &B)> {
         let bench = self.bench.as_ref()?;
         let mut state = self.floor.lock();
         loop {
             if state.phase != Phase::Working {
                 return None;
             }
-            if let Some(job) = state.jobs.pop_front() {
-                state.taken += 1;
+            let share = state.jobs.len().div_ceil(SHARE).min(MOST_AT_ONCE);
+            if share > 0 {
+                let jobs: Vec<J> = state.jobs.drain(..share).collect();
+                state.taken = state.taken.saturating_add(u64::try_from(share).unwrap_or(u64::MAX));
                 if state.taken >= self.floor.recycle_after {
                     self.floor.leave_working(&mut state, Phase::Recycling);
                 }
-                return Some((job, bench));
+                return Some((jobs, bench));
             }
+            state.idle += 1;
             state = wait(&self.floor.for_workers, state);
+            state.idle -= 1;
         }
     }
 }
@@ -246,9 +261,18 @@ mod tests {
         let floor = floor(2, 100);
         assert_eq!([floor.submit(1), floor.submit(2), floor.submit(3)], [Ok(()), Ok(()), Err(VaultFault::Busy)]);
         let bench = floor.take_bench().expect("a bench");
-        assert_eq!(bench.next_job(), Some((1, &"old")));
+        assert_eq!(bench.next_jobs(), Some((vec![1], &"old")));
         assert_eq!(floor.submit(3), Ok(()));
-        assert_eq!([bench.next_job(), bench.next_job()], [Some((2, &"old")), Some((3, &"old"))]);
+        assert_eq!([bench.next_jobs(), bench.next_jobs()], [Some((vec![2], &"old")), Some((vec![3], &"old"))]);
+    }
+
+    #[test]
+    fn a_worker_takes_half_of_what_waits_and_not_more_than_its_most() {
+        let floor = floor(100, 1_000);
+        (0..50).for_each(|job| floor.submit(job).expect("room"));
+        let bench = floor.take_bench().expect("a bench");
+        let taken: Vec<usize> = (0..4).map_while(|_| bench.next_jobs()).map(|(jobs, _)| jobs.len()).collect();
+        assert_eq!(taken, [16, 16, 9, 5]);
     }
 
     #[test]
@@ -258,7 +282,7 @@ mod tests {
         floor.submit(1).expect("room");
         floor.recycle();
         floor.submit(2).expect("jobs wait while recycling");
-        assert_eq!(bench.next_job(), None, "a bench is put down before the next job");
+        assert_eq!(bench.next_jobs(), None, "a bench is put down before the next job");
         assert_eq!(health(&floor), VaultHealth::Ready);
         thread::scope(|scope| {
             let (stopped, stop) = mpsc::channel();
@@ -270,7 +294,7 @@ mod tests {
         });
         floor.reopen(vec!["new"]).expect("not closed");
         let bench = floor.take_bench().expect("a bench");
-        assert_eq!([bench.next_job(), bench.next_job()], [Some((1, &"new")), Some((2, &"new"))]);
+        assert_eq!([bench.next_jobs(), bench.next_jobs()], [Some((vec![1], &"new")), Some((vec![2], &"new"))]);
         assert_eq!(floor.status().borrow().generation, 2);
     }
 
@@ -281,12 +305,11 @@ mod tests {
         for job in 1..=3 {
             floor.submit(job).expect("room");
         }
-        assert_eq!([bench.next_job(), bench.next_job()], [Some((1, &"old")), Some((2, &"old"))]);
-        assert_eq!(bench.next_job(), None);
+        assert_eq!([bench.next_jobs(), bench.next_jobs()], [Some((vec![1, 2], &"old")), None]);
         drop(bench);
         assert_eq!(floor.wait_for_stop().0, Stop::Reopen);
         floor.reopen(vec!["new"]).expect("not closed");
-        assert_eq!(floor.take_bench().expect("a bench").next_job(), Some((3, &"new")), "the count begins anew");
+        assert_eq!(floor.take_bench().expect("a bench").next_jobs(), Some((vec![3], &"new")), "the count begins anew");
     }
 
     #[test]
@@ -298,7 +321,7 @@ mod tests {
         assert_eq!(floor.wait_for_stop(), (Stop::Reopen, vec!["old"]), "a bench nobody took comes back");
         floor.reopen(vec!["new"]).expect("not closed");
         floor.submit(3).expect("room");
-        assert_eq!(floor.take_bench().expect("a bench").next_job(), Some((3, &"new")));
+        assert_eq!(floor.take_bench().expect("a bench").next_jobs(), Some((vec![3], &"new")));
         assert_eq!(health(&floor), VaultHealth::Ready);
     }
 
@@ -318,7 +341,7 @@ mod tests {
         let floor = floor(10, 100);
         thread::scope(|scope| {
             let bench = floor.take_bench().expect("a bench");
-            let worker = scope.spawn(move || bench.next_job().is_none());
+            let worker = scope.spawn(move || bench.next_jobs().is_none());
             let supervisor = scope.spawn(|| floor.wait_for_stop().0);
             floor.close();
             assert_eq!(supervisor.join().expect("no panic"), Stop::Closed);

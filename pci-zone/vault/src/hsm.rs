@@ -5,7 +5,7 @@
 //! worker has a `Bench`, a session of its own, since a session serves one operation at a time. Which keys there are is
 //! `keys.rs`; what an error means for the vault is `worker.rs`.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11},
@@ -120,7 +120,7 @@ impl Keeper {
     }
 
     /// A worker's place.
-    pub(crate) fn bench(&self, handles: Arc<Handles>) -> Result<Bench, HsmError> {
+    pub(crate) fn bench(&self, handles: Handles) -> Result<Bench, HsmError> {
         Ok(Bench { session: self.pkcs11.open_ro_session(self.slot)?, handles })
     }
 }
@@ -128,7 +128,7 @@ impl Keeper {
 /// A worker's session with the keys it may use.
 pub(crate) struct Bench {
     session: Session,
-    handles: Arc<Handles>,
+    handles: Handles,
 }
 
 impl Bench {
@@ -157,7 +157,9 @@ pub(crate) fn agree(session: &Session, key: ObjectHandle, point: &[u8; POINT_BYT
         Attribute::KeyType(KeyType::GENERIC_SECRET),
         Attribute::ValueLen(32.into()),
         Attribute::Token(false),
-        // The agreed secret is ours to read: HPKE's key schedule needs its bytes. The private key's are not.
+        // The agreed secret is ours to read: HPKE's key schedule needs its bytes. The private key's are not. A private
+        // object would only be encrypted by the module, to be decrypted a call later.
+        Attribute::Private(false),
         Attribute::Sensitive(false),
         Attribute::Extractable(true),
     ];

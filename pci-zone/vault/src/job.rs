@@ -26,22 +26,42 @@ pub(crate) struct Job {
     pub(crate) card: SealedCard,
     pub(crate) associated_data: Vec<u8>,
     pub(crate) now_unix_s: i64,
-    pub(crate) answer: oneshot::Sender<Result<OpenedCard, OpenError>>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// What the asker gets: the outcome, and the question, to be freed by him. Memory that a worker frees for another thread
+/// mingles with what the HSM's library allocates there, and made its calls measurably slower.
+pub(crate) struct Answer {
+    pub(crate) outcome: Result<OpenedCard, OpenError>,
+    _question: (SealedCard, Vec<u8>),
+}
+
+/// A job that is done and not answered yet.
+pub(crate) struct Done {
+    asker: oneshot::Sender<Answer>,
+    answer: Answer,
+}
+
+impl Done {
+    /// Answers. An asker who went away meanwhile needs no answer; the card is wiped with it.
+    pub(crate) fn send(self) {
+        drop(self.asker.send(self.answer));
+    }
 }
 
 impl Job {
-    /// Does the job and answers. The error is the HSM's, told to the worker; the asker has then been answered, too.
-    pub(crate) fn run(self, bench: &Bench) -> Result<(), HsmError> {
+    /// Does the job and puts its answer to those that are `done`. The error is the HSM's, told to the worker; there is
+    /// an answer then, too.
+    pub(crate) fn run(self, bench: &Bench, done: &mut Vec<Done>) -> Result<(), HsmError> {
         if self.answer.is_closed() {
             return Ok(());
         }
-        let outcome = self.open(bench);
-        let (answer, told) = match outcome {
-            Ok(answer) => (answer, Ok(())),
+        let (outcome, told) = match self.open(bench) {
+            Ok(outcome) => (outcome, Ok(())),
             Err(error) => (Err(OpenError::Fault(VaultFault::Hsm)), Err(error)),
         };
-        // An asker who went away meanwhile needs no answer; the card is wiped with it.
-        drop(self.answer.send(answer));
+        let answer = Answer { outcome, _question: (self.card, self.associated_data) };
+        done.push(Done { asker: self.answer, answer });
         told
     }
 

@@ -246,7 +246,7 @@ impl Vault {
         let (answer, answered) = oneshot::channel();
         self.floor.submit(Job { card, associated_data: context.associated_data(), now_unix_s, answer })?;
         match tokio::time::timeout(self.answer_within, answered).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(answer)) => answer.outcome,
             // The job was dropped without an answer: the HSM was lost while it waited.
             Ok(Err(_)) => Err(VaultFault::Lost.into()),
             Err(_) => Err(VaultFault::Late.into()),

@@ -20,8 +20,8 @@ use crate::{
     check::{KeyCheck, another},
     floor::{Floor, Stop},
     handles::SealingHandle,
-    hsm::{Bench, Keeper, Module},
-    job::{Job, probe},
+    hsm::{Bench, HsmError, Keeper, Module},
+    job::{Done, Job, probe},
     keys::{KeyError, find_all},
     lock::OpeningLock,
     plan::KeyPlan,
@@ -76,19 +76,19 @@ impl Opener {
     }
 
     fn settle(&self, keeper: Keeper) -> Result<Opened, KeyError> {
-        let handles = Arc::new(find_all(&keeper, &self.plan)?);
         let mut benches = Vec::with_capacity(self.threads);
         for _ in 0..self.threads.max(1) {
-            benches.push(keeper.bench(Arc::clone(&handles))?);
+            // Each with copies of its own: a module locks a key while it works with it.
+            benches.push(keeper.bench(find_all(&keeper, &self.plan)?)?);
         }
+        let first = benches.first().ok_or(KeyError::Hsm(HsmError::Answer("C_OpenSession")))?;
+        let handles = first.handles();
         let public = |handle: &SealingHandle| SealingKey { id: handle.id.clone(), public: *handle.recipient.public() };
         let sealing: Vec<SealingKey> = handles.sealing.iter().map(public).collect();
         let labels = handles.sealing.iter().map(|handle| handle.label.as_str());
         let mut checks: Vec<_> = labels.zip(&sealing).map(|(label, key)| KeyCheck::of_sealing(label, key)).collect();
-        if let Some(bench) = benches.first() {
-            for handle in &handles.tokens {
-                checks.push(KeyCheck::of_token(bench, handle)?);
-            }
+        for handle in &handles.tokens {
+            checks.push(KeyCheck::of_token(first, handle)?);
         }
         Ok(Opened { benches, keeper, fingerprint: Fingerprint { sealing, checks } })
     }
@@ -131,17 +131,25 @@ fn work(floor: &Floor<Job, Bench>) {
 fn work_until_closed(floor: &Floor<Job, Bench>) {
     while let Some(place) = floor.take_bench() {
         let mut failures_in_a_row = 0;
-        while let Some((job, bench)) = place.next_job() {
-            let Err(error) = job.run(bench) else {
-                failures_in_a_row = 0;
-                continue;
-            };
-            failures_in_a_row += 1;
-            tracing::warn!(%error, failures_in_a_row, "the HSM failed a job");
-            if failures_in_a_row >= FAILURES_IN_A_ROW || probe(bench).is_err() {
-                tracing::error!("the HSM is lost");
-                floor.lose();
+        while let Some((jobs, bench)) = place.next_jobs() {
+            let mut done = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                let Err(error) = job.run(bench, &mut done) else {
+                    failures_in_a_row = 0;
+                    continue;
+                };
+                failures_in_a_row += 1;
+                tracing::warn!(%error, failures_in_a_row, "the HSM failed a job");
+                if failures_in_a_row >= FAILURES_IN_A_ROW || probe(bench).is_err() {
+                    tracing::error!("the HSM is lost");
+                    floor.lose();
+                    // The rest is dropped like what waits.
+                    break;
+                }
             }
+            done.into_iter().for_each(Done::send);
+            // The askers' turn, now that no lock of the HSM's library is held.
+            thread::yield_now();
         }
     }
 }

@@ -86,6 +86,7 @@ impl Bench {
             Attribute::KeyType(KeyType::GENERIC_SECRET),
             Attribute::ValueLen(32.into()),
             Attribute::Token(false),
+            Attribute::Private(false),
             Attribute::Sensitive(false),
             Attribute::Extractable(true),
         ];
