@@ -27,6 +27,7 @@ mod session_facts;
 mod shape;
 mod statements;
 mod store;
+mod together;
 mod writer;
 
 pub use batch::{Batch, Enrollment, IntentOutcome, IntentWrite, NewEvent, SessionWrite, StoredCard, TouchRecord, Verb};

@@ -11,6 +11,7 @@ use sqlx::{FromRow, Row, SqlitePool};
 use crate::batch::{Enrollment, IntentOutcome, StoredCard, TouchRecord, Verb};
 use crate::error::{Corrupt, Fault, StoreError};
 use crate::prepared::touch_word;
+use crate::together::{Kind, Together};
 
 /// A session as it was last written.
 #[derive(Debug)]
@@ -217,17 +218,25 @@ const SESSION_COLUMNS: &str =
 
 /// The reading half of the store.
 #[derive(Debug, Clone)]
-pub(crate) struct Reader(pub(crate) SqlitePool);
+pub(crate) struct Reader {
+    pub(crate) pool: SqlitePool,
+    together: Together,
+}
 
 impl Reader {
+    /// Reads through `pool`; to be made on a runtime.
+    pub(crate) fn new(pool: SqlitePool) -> Self {
+        Self { together: Together::start(pool.clone()), pool }
+    }
+
     pub(crate) async fn session(&self, id: SessionId) -> Result<Option<StoredSession>, StoreError> {
-        let sql = sqlx::AssertSqlSafe(format!("{SESSION_COLUMNS} WHERE session = $1"));
-        one(sqlx::query_as::<_, SessionStored>(sql).bind(id.to_string()).fetch_optional(&self.0).await)
+        let row = self.together.find(Kind::Session, &id.to_string()).await?;
+        one(row.map(|row| SessionStored::from_row(&row)).transpose())
     }
 
     pub(crate) async fn busy_session_of(&self, fridge: &FridgeId) -> Result<Option<StoredSession>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("{SESSION_COLUMNS} WHERE fridge = $1 AND busy"));
-        one(sqlx::query_as::<_, SessionStored>(sql).bind(fridge.as_str()).fetch_optional(&self.0).await)
+        one(sqlx::query_as::<_, SessionStored>(sql).bind(fridge.as_str()).fetch_optional(&self.pool).await)
     }
 
     pub(crate) async fn unfinished(
@@ -238,7 +247,8 @@ impl Reader {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         let sql =
             sqlx::AssertSqlSafe(format!("{SESSION_COLUMNS} WHERE NOT done AND session > $1 ORDER BY session LIMIT $2"));
-        let rows = sqlx::query_as::<_, SessionStored>(sql).bind(after).bind(i64::from(limit)).fetch_all(&self.0).await;
+        let rows =
+            sqlx::query_as::<_, SessionStored>(sql).bind(after).bind(i64::from(limit)).fetch_all(&self.pool).await;
         all(rows)
     }
 
@@ -258,21 +268,14 @@ impl Reader {
         .bind(asked_at)
         .bind(intent)
         .bind(i64::from(limit))
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await;
         all(rows)
     }
 
     pub(crate) async fn authorization_of(&self, session: SessionId) -> Result<Option<String>, StoreError> {
-        let reference = sqlx::query_scalar::<_, Option<String>>(
-            "SELECT reference FROM intents WHERE session = $1 AND verb = 'authorize' AND outcome = 'done' \
-             ORDER BY asked_at DESC LIMIT 1",
-        )
-        .bind(session.to_string())
-        .fetch_optional(&self.0)
-        .await
-        .map_err(fault)?;
-        Ok(reference.flatten())
+        let row = self.together.find(Kind::Authorization, &session.to_string()).await?;
+        Ok(row.map(|row| row.try_get(1)).transpose().map_err(fault)?.flatten())
     }
 
     pub(crate) async fn intent(&self, key: &str) -> Result<Option<Intent>, StoreError> {
@@ -280,7 +283,7 @@ impl Reader {
             "SELECT intent, amount_minor, currency, asked_at, outcome FROM intents WHERE intent = $1",
         )
         .bind(key)
-        .fetch_optional(&self.0)
+        .fetch_optional(&self.pool)
         .await;
         one(row)
     }
@@ -292,20 +295,15 @@ impl Reader {
         )
         .bind(session.to_string())
         .bind(i64::from(limit))
-        .fetch_all(&self.0)
+        .fetch_all(&self.pool)
         .await;
         all(rows)
     }
 
     pub(crate) async fn stored_card(&self, token: &Token) -> Result<Option<StoredCard>, StoreError> {
-        let row = sqlx::query_as::<_, (String, String, String)>(
-            "SELECT brand, last_four, reference FROM stored_cards WHERE token = $1",
-        )
-        .bind(token.as_str())
-        .fetch_optional(&self.0)
-        .await
-        .map_err(fault)?;
-        let Some((brand, last_four, reference)) = row else { return Ok(None) };
+        let Some(row) = self.together.find(Kind::Card, token.as_str()).await? else { return Ok(None) };
+        let text = |at: usize| row.try_get::<String, _>(at).map_err(refused);
+        let (brand, last_four, reference) = (text(1)?, text(2)?, text(3)?);
         match card(token.as_str(), &brand, &last_four) {
             Some(card) => Ok(Some(StoredCard { card, reference })),
             None => Err(Corrupt::new("stored_cards", token.as_str(), "not a card").into()),
@@ -317,7 +315,7 @@ impl Reader {
             "SELECT enrollment, customer, token, brand, last_four, enrolled_at FROM enrollments WHERE enrollment = $1",
         )
         .bind(id.to_string())
-        .fetch_optional(&self.0)
+        .fetch_optional(&self.pool)
         .await;
         one(row)
     }

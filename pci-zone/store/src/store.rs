@@ -62,7 +62,7 @@ impl Store {
             .max_connections(READERS)
             .acquire_timeout(READ_WAIT)
             .connect_lazy_with(dialect::reader_options(path));
-        let reader = Reader(pool);
+        let reader = Reader::new(pool);
         let reference = Arc::new(Reference::new());
         load(&mut connection, &reader, &reference).await?;
         let last = outbox::last_position(&mut connection).await?;
@@ -130,7 +130,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database failed.
     pub async fn key_checks(&self) -> Result<Vec<(String, String)>, StoreError> {
-        key_checks::all(&self.reader.0).await
+        key_checks::all(&self.reader.pool).await
     }
 
     /// Keeps check values of keys, as label and value. One that is kept for a label is never changed.
@@ -171,7 +171,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database failed.
     pub async fn feed_revision<R: ReferenceRow>(&self) -> Result<i64, StoreError> {
-        Ok(feeds::state(&self.reader.0, R::FEED).await?.revision)
+        Ok(feeds::state(&self.reader.pool, R::FEED).await?.revision)
     }
 
     /// A session's last state.
@@ -260,7 +260,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database failed or a row cannot be.
     pub async fn events_after(&self, position: i64, limit: u32) -> Result<Vec<(i64, Envelope)>, StoreError> {
-        outbox::events_after(&self.reader.0, position, limit.min(MOST_ROWS)).await
+        outbox::events_after(&self.reader.pool, position, limit.min(MOST_ROWS)).await
     }
 
     /// Events after a position as they go out, oldest first: at most `limit`, and together at most `most_bytes` unless
@@ -274,7 +274,7 @@ impl Store {
         limit: u32,
         most_bytes: u32,
     ) -> Result<Vec<EventText>, StoreError> {
-        outbox::texts_after(&self.reader.0, position, limit.min(MOST_ROWS), most_bytes).await
+        outbox::texts_after(&self.reader.pool, position, limit.min(MOST_ROWS), most_bytes).await
     }
 
     /// How far a subscriber has booked; 0 when it is unknown.
@@ -282,7 +282,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database failed.
     pub async fn cursor(&self, subscriber: &str) -> Result<i64, StoreError> {
-        outbox::cursor(&self.reader.0, subscriber).await
+        outbox::cursor(&self.reader.pool, subscriber).await
     }
 
     /// The last position of the outbox; changes with every commit that tells events.
@@ -296,7 +296,7 @@ impl Store {
     pub async fn close(&self) {
         let (closed, done) = oneshot::channel();
         if self.queue(Job::Close(closed)).await.is_ok() {
-            self.reader.0.close().await;
+            self.reader.pool.close().await;
             let _ = done.await;
         }
     }
