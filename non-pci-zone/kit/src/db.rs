@@ -17,7 +17,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{SqlSafeStr, Sqlite, Transaction};
+use sqlx::{QueryBuilder, SqlSafeStr, Sqlite, Transaction};
 use tokio::sync::watch;
 
 use crate::problem::{ApiError, Fault};
@@ -26,6 +26,9 @@ use crate::problem::{ApiError, Fault};
 const READERS: u32 = 8;
 /// Seconds to wait for a connection before giving up.
 const ACQUIRE_S: u64 = 10;
+
+/// Feed rows of one statement; one of fewer is not kept for the next time, there are too many of them.
+const ROWS: usize = 64;
 
 /// One migration: its number, its name, and its text. Once landed it is never changed.
 pub type Step = (i64, &'static str, &'static str);
@@ -79,7 +82,7 @@ impl Db {
     /// [`Fault`] when the writer is not free within the bound.
     pub async fn write(&self) -> Result<WriteTx, ApiError> {
         let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(WriteTx { inner, revision: None, changed: BTreeMap::new(), db: self.clone() })
+        Ok(WriteTx { inner, revision: None, changed: BTreeMap::new(), rows: BTreeMap::new(), db: self.clone() })
     }
 
     /// Begins a read: all its statements see the same moment.
@@ -125,6 +128,8 @@ pub struct WriteTx {
     inner: Transaction<'static, Sqlite>,
     revision: Option<i64>,
     changed: BTreeMap<&'static str, i64>,
+    /// Feed rows by kind and key, written before the commit: a batch of events changes the same feed again and again.
+    rows: BTreeMap<(&'static str, String), (i64, String)>,
     db: Db,
 }
 
@@ -164,17 +169,21 @@ impl WriteTx {
     /// [`Fault`] when the database fails.
     pub async fn put_row_at<R: FeedRow>(&mut self, row: &R, revision: i64) -> Result<(), ApiError> {
         let body = serde_json::to_string(row).map_err(|error| Fault::new(format!("feed row: {error}"), false))?;
-        sqlx::query(
-            "INSERT INTO feed (kind, key, rev, body) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (kind, key) DO UPDATE SET rev = excluded.rev, body = excluded.body",
-        )
-        .bind(R::FEED)
-        .bind(row.key())
-        .bind(revision)
-        .bind(body)
-        .execute(&mut *self.inner)
-        .await?;
+        self.rows.insert((R::FEED, row.key().to_string()), (revision, body));
         self.changed.insert(R::FEED, revision);
+        Ok(())
+    }
+
+    async fn write_rows(&mut self) -> Result<(), ApiError> {
+        let rows: Vec<_> = std::mem::take(&mut self.rows).into_iter().collect();
+        for rows in rows.chunks(ROWS) {
+            let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO feed (kind, key, rev, body) ");
+            insert.push_values(rows, |mut row, ((kind, key), (revision, body))| {
+                row.push_bind(*kind).push_bind(key).push_bind(*revision).push_bind(body);
+            });
+            insert.push(" ON CONFLICT (kind, key) DO UPDATE SET rev = excluded.rev, body = excluded.body");
+            insert.build().persistent(rows.len() == ROWS).execute(&mut *self.inner).await?;
+        }
         Ok(())
     }
 
@@ -183,6 +192,7 @@ impl WriteTx {
     /// # Errors
     /// [`Fault`] when the database fails; nothing has changed then.
     pub async fn commit(mut self) -> Result<(), ApiError> {
+        self.write_rows().await?;
         if let Some(revision) = self.revision {
             sqlx::query("UPDATE counter SET value = $1").bind(revision).execute(&mut *self.inner).await?;
         }

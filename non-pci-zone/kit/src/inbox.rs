@@ -8,6 +8,7 @@
 //!
 //! It leaves the effect to the service's [`Book`].
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -17,14 +18,17 @@ use http::{HeaderMap, StatusCode};
 use pci_contract::{EventBody, EventId};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::{QueryBuilder, Sqlite};
 
 use crate::db::WriteTx;
 use crate::extract::{json_bytes, parse};
 use crate::guard::{Allowed, Guard};
 use crate::kit::Kit;
-use crate::problem::{ApiError, Problem};
+use crate::problem::{ApiError, Fault, Problem};
 
 const MAX_EVENTS: usize = 256;
+/// Rows of one statement; one of fewer is not kept for the next time, there are too many of them.
+const ROWS: usize = 64;
 /// Ids are kept this far below the booked sequence, against a source that repeats an event under a new number.
 const KEPT_IDS: i64 = 100_000;
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -102,8 +106,10 @@ pub(crate) async fn receive<A: Guard, E: Send + Sync + 'static>(
         return Ok(axum::Json(json!({ "booked": booked })).into_response());
     };
     let count = fresh.len();
+    let mut new = remember(&mut tx, &fresh).await?;
     for (sequence, id, body) in fresh {
-        if remember(&mut tx, &id, sequence).await?
+        // Taken out, so that a second one of the same id in this batch is not new any more.
+        if new.remove(&id)
             && let Some(body) = body
         {
             book(&kit, &mut tx, &Event { id, sequence, body }).await?;
@@ -182,14 +188,21 @@ async fn booked(tx: &mut WriteTx, source: &str) -> Result<i64, ApiError> {
     }
 }
 
-/// Whether the event is new by its id, too.
-async fn remember(tx: &mut WriteTx, id: &EventId, sequence: i64) -> Result<bool, ApiError> {
-    let done = sqlx::query("INSERT INTO inbox (event_id, sequence) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(id.to_string())
-        .bind(sequence)
-        .execute(tx.sql())
-        .await?;
-    Ok(done.rows_affected() == 1)
+/// Remembers the ids of all events; those that were not known before.
+async fn remember(tx: &mut WriteTx, events: &[Ordered]) -> Result<HashSet<EventId>, ApiError> {
+    let mut new = HashSet::with_capacity(events.len());
+    for rows in events.chunks(ROWS) {
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO inbox (event_id, sequence) ");
+        insert.push_values(rows, |mut row, (sequence, id, _)| {
+            row.push_bind(id.to_string()).push_bind(*sequence);
+        });
+        insert.push(" ON CONFLICT DO NOTHING RETURNING event_id");
+        let ids: Vec<String> = insert.build_query_scalar().persistent(rows.len() == ROWS).fetch_all(tx.sql()).await?;
+        for id in ids {
+            new.insert(EventId::parse(&id).map_err(|_| Fault::new("the inbox holds what is no id".to_owned(), false))?);
+        }
+    }
+    Ok(new)
 }
 
 async fn save_booked(tx: &mut WriteTx, source: &str, sequence: i64) -> Result<(), ApiError> {
