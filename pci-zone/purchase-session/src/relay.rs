@@ -14,6 +14,7 @@ use pci_processors::http as zone_http;
 use pci_store::{EventText, Store};
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -22,10 +23,15 @@ use crate::metrics::Metrics;
 const BATCH: u32 = 256;
 /// Bytes of one post; an inbox takes a megabyte.
 const BATCH_BYTES: u32 = 768 * 1_024;
+/// A post of more bytes may have been cut for them.
+const FULL_BYTES: usize = 384 * 1_024;
 /// The pause after a failure; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The least time from one post to the next while there is no full batch: under load many events then share a post and
+/// the transaction that books it, and an event that comes alone still goes out at once.
+const GATHER: Duration = Duration::from_millis(50);
 /// The media type of a batch (CloudEvents 1.0, JSON event format section 4).
 const MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 /// The code of an inbox that expects another event next.
@@ -48,7 +54,9 @@ enum RelayError {
 enum Forwarded {
     /// There is nothing to tell.
     Nothing,
-    /// Something was told, or is now to be told otherwise: look again at once.
+    /// All there was is told.
+    All,
+    /// There is more, or what there is must be told otherwise: look again at once.
     More,
 }
 
@@ -78,8 +86,13 @@ impl Relay {
         let mut most = BATCH;
         let mut news = self.store.committed();
         loop {
+            let next = Instant::now() + GATHER;
             let wait = match self.forward(&mut most).await {
                 Ok(Forwarded::Nothing) => None,
+                Ok(Forwarded::All) => {
+                    pause = FIRST_PAUSE;
+                    Some(next.saturating_duration_since(Instant::now()))
+                }
                 Ok(Forwarded::More) => {
                     pause = FIRST_PAUSE;
                     continue;
@@ -110,14 +123,16 @@ impl Relay {
         let (Some(last), Ok(count)) = (events.last(), u32::try_from(events.len())) else {
             return Ok(Forwarded::Nothing);
         };
-        let post = zone_http::Request::post("/inbox", batch(&events).into()).text_header(CONTENT_TYPE, MEDIA_TYPE);
+        let body = batch(&events);
+        let full = count == *most || body.len() > FULL_BYTES;
+        let post = zone_http::Request::post("/inbox", body.into()).text_header(CONTENT_TYPE, MEDIA_TYPE);
         let answer = self.client.send(post).await.map_err(|_| RelayError::Unreachable)?;
         match answer.status {
             status if status.is_success() => {
                 self.store.save_cursor(&self.subscriber, last.position).await.map_err(|_| RelayError::Outbox)?;
                 self.metrics.events_relayed.inc_by(u64::from(count));
                 *most = most.saturating_mul(2).min(BATCH);
-                Ok(Forwarded::More)
+                Ok(if full { Forwarded::More } else { Forwarded::All })
             }
             StatusCode::PAYLOAD_TOO_LARGE if count > 1 => {
                 *most = count / 2;

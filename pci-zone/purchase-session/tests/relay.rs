@@ -26,6 +26,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -206,6 +207,22 @@ async fn every_event_arrives_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn events_in_quick_succession_share_posts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let subscriber = Subscriber::start(1 << 20).await;
+    let _relaying = Relaying::start(&store, &subscriber);
+    let began = Instant::now();
+    for n in 1..=150 {
+        tell(&store, [event(n, 0)]).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let taken = subscriber.until(|taken| taken.booked == 150).await;
+    let bound = began.elapsed().as_millis() / 50 + 2;
+    assert!(u128::try_from(taken.posts).unwrap() <= bound, "{taken:?} in {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn large_events_go_in_batches_that_an_inbox_takes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
@@ -253,7 +270,7 @@ async fn a_subscriber_that_needs_what_is_gone_is_not_sent_a_gap_in_a_hurry() {
     store.save_cursor("inventory", 10).await.unwrap();
     let store_of_the_pruned = pruned(&store, 5).await;
     let relaying = Relaying::start(&store_of_the_pruned, &subscriber);
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let taken = subscriber.until(|taken| taken.gaps == 3).await;
     assert!(began.elapsed() >= Duration::from_millis(300), "each try pauses: {taken:?}");
     assert_eq!((taken.booked, store.cursor("inventory").await.unwrap()), (0, 10), "nothing is set back in vain");
