@@ -3,7 +3,8 @@
 //! One task a feed asks with a long poll for rows after the revision it has. Nobody outside can open a connection into
 //! the zone, so this is the only way in for such facts, and a feed that is away leaves the last known rows in force.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pci_contract::{CardRow, CustomerRow, FeedPage, FeedRow, FridgeRow, LockRow, MealRow, MealTypeRow, PolicyRow};
@@ -25,6 +26,8 @@ const TIMEOUT_MS: u64 = 30_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pause after the last row there is: what changes under load then comes together, and is stored at once.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// A feed by a name that is none of ours.
 #[derive(Debug, Error)]
@@ -53,8 +56,28 @@ pub struct Source {
     pub store: Arc<Store>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The feeds of which nothing is known yet.
+    pub unknown: Arc<Unknown>,
     /// When to end.
     pub stop: CancellationToken,
+}
+
+/// Feeds whose end was never reached, neither in this run nor in one before: without them every fridge is unknown and
+/// no card is blocked, so the service is not ready.
+#[derive(Debug, Default)]
+pub struct Unknown(Mutex<BTreeSet<&'static str>>);
+
+impl Unknown {
+    /// Their names.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        self.set().iter().copied().collect()
+    }
+
+    fn set(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        // Nothing that could panic happens under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Source {
@@ -64,40 +87,53 @@ impl Source {
     /// [`UnknownFeed`] when there is none.
     pub fn start(&self, name: &str, tasks: &mut JoinSet<()>) -> Result<(), UnknownFeed> {
         match name {
-            PolicyRow::FEED => tasks.spawn(self.clone().run::<PolicyRow>()),
-            FridgeRow::FEED => tasks.spawn(self.clone().run::<FridgeRow>()),
-            LockRow::FEED => tasks.spawn(self.clone().run::<LockRow>()),
-            MealTypeRow::FEED => tasks.spawn(self.clone().run::<MealTypeRow>()),
-            MealRow::FEED => tasks.spawn(self.clone().run::<MealRow>()),
-            CustomerRow::FEED => tasks.spawn(self.clone().run::<CustomerRow>()),
-            CardRow::FEED => tasks.spawn(self.clone().run::<CardRow>()),
+            PolicyRow::FEED => self.spawn::<PolicyRow>(tasks),
+            FridgeRow::FEED => self.spawn::<FridgeRow>(tasks),
+            LockRow::FEED => self.spawn::<LockRow>(tasks),
+            MealTypeRow::FEED => self.spawn::<MealTypeRow>(tasks),
+            MealRow::FEED => self.spawn::<MealRow>(tasks),
+            CustomerRow::FEED => self.spawn::<CustomerRow>(tasks),
+            CardRow::FEED => self.spawn::<CardRow>(tasks),
             _ => return Err(UnknownFeed(name.to_owned())),
-        };
+        }
         Ok(())
+    }
+
+    fn spawn<R: ReferenceRow>(&self, tasks: &mut JoinSet<()>) {
+        self.unknown.set().insert(R::FEED);
+        tasks.spawn(self.clone().run::<R>());
     }
 
     async fn run<R: ReferenceRow>(self) {
         let mut pause = FIRST_PAUSE;
         // Until the end was reached once nothing is waited for: an empty feed must be known as empty at once.
         let mut wait_s = 0;
+        // What an earlier run has pulled is as good as it was then.
+        if self.store.feed_revision::<R>().await.is_ok_and(|revision| revision > 0) {
+            self.unknown.set().remove(R::FEED);
+        }
         loop {
             let pulled = tokio::select! {
                 () = self.stop.cancelled() => return,
                 pulled = self.pull::<R>(wait_s) => pulled,
             };
-            let error = match pulled {
+            let wait = match pulled {
                 Ok(more) => {
                     wait_s = if more { 0 } else { WAIT_S };
                     pause = FIRST_PAUSE;
-                    continue;
+                    if more { Duration::ZERO } else { GATHER }
                 }
-                Err(error) => error,
+                Err(error) => {
+                    tracing::warn!(feed = R::FEED, %error, "the last known rows stay in force");
+                    self.metrics.feed_failures.inc();
+                    let now = pause;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    now
+                }
             };
-            tracing::warn!(feed = R::FEED, %error, "the last known rows stay in force");
-            self.metrics.feed_failures.inc();
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -123,6 +159,7 @@ impl Source {
         self.metrics.feed_rows.get_or_create(&Feed { feed: R::FEED }).inc_by(rows);
         self.metrics.feed_revision.get_or_create(&Feed { feed: R::FEED }).set(revision);
         if !more {
+            self.unknown.set().remove(R::FEED);
             self.metrics.feed_ends.get_or_create(&Feed { feed: R::FEED }).inc();
         }
         Ok(more)

@@ -42,8 +42,8 @@ pub struct Server {
     pub rpc: Rpc,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Whether the service can do its work now.
-    pub healthy: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What the service lacks to do its work now.
+    pub lacks: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 impl Server {
@@ -120,8 +120,10 @@ impl Server {
                 Err(denied) => text(StatusCode::FORBIDDEN, denied.to_string()),
             }),
             "/healthz" => Ok(match authorize::authorize::<Health>(&peer, clock::now()) {
-                Ok(_permit) if (self.healthy)() => text(StatusCode::OK, "ready\n".to_owned()),
-                Ok(_permit) => text(StatusCode::SERVICE_UNAVAILABLE, "recovering\n".to_owned()),
+                Ok(_permit) => match (self.lacks)() {
+                    None => text(StatusCode::OK, "ready\n".to_owned()),
+                    Some(what) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{what}\n")),
+                },
                 Err(denied) => text(StatusCode::FORBIDDEN, denied.to_string()),
             }),
             _ => {

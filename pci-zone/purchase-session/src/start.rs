@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError};
 use crate::drive::{Drive, Parts};
-use crate::feeds::Source;
+use crate::feeds::{Source, Unknown};
 use crate::guarded::Guarded;
 use crate::metrics::Metrics;
 use crate::otlp::OtlpClient;
@@ -93,7 +93,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
     };
     let drive = Drive::start(parts, stop.clone()).await.map_err(part("database"))?;
     let mut tasks = JoinSet::new();
-    neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks).await?;
+    let unknown = neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks).await?;
     tasks.spawn(prune::run(Arc::clone(&store), stop.clone()));
     tasks.spawn(identity.clone().keep_fresh(Duration::from_secs(config.reload_s), stop.clone()));
     let listener = TcpListener::bind(config.listen).await.map_err(part("listen"))?;
@@ -103,7 +103,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         limits: config.limits,
         rpc: Rpc::new(drive),
         metrics,
-        healthy: Arc::new(move || vault.health() == VaultHealth::Ready),
+        lacks: Arc::new(move || lacks(&vault, &unknown)),
     };
     let serving = tokio::spawn(server.run(listener, stop.clone()));
     terminated().await?;
@@ -173,7 +173,8 @@ async fn neighbours(
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
-) -> Result<(), StartError> {
+) -> Result<Arc<Unknown>, StartError> {
+    let unknown = Arc::new(Unknown::default());
     for subscriber in &config.subscribers {
         let service = ServiceName::parse(&subscriber.name).map_err(part("subscribers.name"))?;
         store.save_cursor(&subscriber.name, 0).await.map_err(part("database"))?;
@@ -191,13 +192,23 @@ async fn neighbours(
             client: identity.client(service, &feed.address)?,
             store: Arc::clone(store),
             metrics: Arc::clone(metrics),
+            unknown: Arc::clone(&unknown),
             stop: stop.clone(),
         };
         for name in &feed.feeds {
             source.start(name, tasks).map_err(part("feeds.feeds"))?;
         }
     }
-    Ok(())
+    Ok(unknown)
+}
+
+/// What the service lacks to do its work.
+fn lacks(vault: &Vault, unknown: &Unknown) -> Option<String> {
+    if vault.health() != VaultHealth::Ready {
+        return Some("recovering: the HSM is not there".to_owned());
+    }
+    let names = unknown.names();
+    (!names.is_empty()).then(|| format!("waiting for the first rows of: {}", names.join(", ")))
 }
 
 /// Opens the HSM, and holds its keys against those that this database was used with before. Opening blocks, so it is

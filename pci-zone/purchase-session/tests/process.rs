@@ -46,6 +46,37 @@ async fn a_database_is_not_used_with_another_hsm_than_before() {
     place.start("").await.0.stop().await;
 }
 
+/// What the service says of its health: the status, and the rest of the answer.
+async fn health(place: &Place, address: std::net::SocketAddr) -> (u16, String) {
+    let mut line = place.connect(address).await;
+    line.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).await.unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+#[tokio::test]
+async fn who_knows_nothing_of_the_world_is_not_ready_and_says_what_is_missing() {
+    let place = Place::new().await;
+    // Nobody listens there.
+    let feeds = "[[feeds]]\nname = \"customers\"\naddress = \"127.0.0.1:1\"\nfeeds = [\"customers\", \"cards\"]\n";
+    let (service, address) = place.start(feeds).await;
+    let (status, answer) = health(&place, address).await;
+    assert_eq!(status, 503);
+    assert!(answer.ends_with("waiting for the first rows of: cards, customers\n"), "{answer}");
+    service.stop().await;
+    // With the rows of an earlier run it goes on, whoever is away.
+    old_events(&place, 1).await;
+    let (service, address) = place.start(feeds).await;
+    let ready = async {
+        while health(&place, address).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ready).await.unwrap_or_else(|_| panic!("{}", place.log()));
+    service.stop().await;
+}
+
 /// Events of long ago, booked by the feeds.
 async fn old_events(place: &Place, count: u128) {
     let store = Store::open(&place.database(), LONG_AGO).await.unwrap();
