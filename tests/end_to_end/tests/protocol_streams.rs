@@ -282,6 +282,18 @@ async fn journal_lost_before_the_door(house: Arc<House>) -> Result<(), Fault> {
     house.ended(old.session(), "abandoned", &[("canceled", 0)]).await.map(|_| ())
 }
 
+/// The same while the processor is still being asked: its late hold is let go.
+async fn journal_lost_while_asking(house: Arc<House>) -> Result<(), Fault> {
+    let mut old = Visit::asked(Arc::clone(&house)).await?;
+    // A word that cannot come yet ends the stream, and shows that the service has begun to ask.
+    let hasty = old.journal.clone().door_opened();
+    old.talk.say(&hasty).await;
+    let end = old.talk.end().await;
+    ensure(end.says(code::INVALID_ARGUMENT, "cannot come now"), || format!("the stream ended {end:?}"))?;
+    next_customer(&house, &old.place).await?;
+    house.ended(old.session(), "abandoned", &[("canceled", 0)]).await.map(|_| ())
+}
+
 /// A fridge is locked while an old session hangs: the refusal does not make the service forget the old one.
 async fn locked_while_one_hangs(house: Arc<House>) -> Result<(), Fault> {
     let mut old = Visit::open(Arc::clone(&house)).await?;
@@ -409,6 +421,7 @@ fn however_a_stream_ends_the_session_ends_once() {
         let mut cases = Cases::new(&house);
         cases.add("restarted before it heard the Unlock", |house| restarted_before_unlocking(house, false));
         cases.add("left while asking", left_while_asking);
+        cases.add("the journal lost while asking", journal_lost_while_asking);
         cases.judge().await?;
         house.processor_takes(0).await?;
 

@@ -39,17 +39,25 @@ where
     run(&[], body);
 }
 
+/// Whether a test may have a mount namespace of its own.
+pub(crate) fn can_mount() -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(namespace()).args(["mount", "-t", "tmpfs", "none", "/mnt"]).stderr(Stdio::null());
+    unshare.status().is_ok_and(|ended| ended.success())
+}
+
+fn namespace() -> &'static [&'static str] {
+    if rustix::process::geteuid().is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] }
+}
+
 /// The same in a mount namespace of its own, where small disks can be mounted that vanish with the test.
 pub(crate) fn in_house_with_mounts<F, R>(body: F)
 where
     F: FnOnce(Layout) -> R,
     R: Future<Output = ()>,
 {
-    if rustix::process::geteuid().is_root() {
-        run(&["unshare", "--mount"], body);
-    } else {
-        run(&["unshare", "--mount", "--map-root-user"], body);
-    }
+    let through: Vec<&str> = std::iter::once("unshare").chain(namespace().iter().copied()).collect();
+    run(&through, body);
 }
 
 fn run<F, R>(through: &[&str], body: F)

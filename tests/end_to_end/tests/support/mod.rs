@@ -13,5 +13,6 @@ pub(crate) mod fridge;
 pub(crate) mod house;
 pub(crate) mod process;
 pub(crate) mod rules;
+pub(crate) mod stage;
 pub(crate) mod visit;
 pub(crate) mod world;
