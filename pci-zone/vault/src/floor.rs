@@ -15,10 +15,10 @@ use tokio::sync::watch;
 
 use crate::{VaultFault, VaultHealth, VaultStatus};
 
-/// A worker takes one of so many jobs that wait, and
-const SHARE: usize = 2;
-/// never more than these.
-const MOST_AT_ONCE: usize = 16;
+/// Up to so many jobs that wait are shared out among the workers, half of them to whoever comes;
+const FEW: usize = 8;
+/// of more he takes all, up to so many.
+const MOST_AT_ONCE: usize = 32;
 
 /// What the floor is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +215,8 @@ impl<J, B> Occupied<'_, J, B> {
             if state.phase != Phase::Working {
                 return None;
             }
-            let share = state.jobs.len().div_ceil(SHARE).min(MOST_AT_ONCE);
+            let waiting = state.jobs.len();
+            let share = if waiting > FEW { waiting.min(MOST_AT_ONCE) } else { waiting.div_ceil(2) };
             if share > 0 {
                 let jobs: Vec<J> = state.jobs.drain(..share).collect();
                 state.taken = state.taken.saturating_add(u64::try_from(share).unwrap_or(u64::MAX));
@@ -267,12 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_takes_half_of_what_waits_and_not_more_than_its_most() {
+    fn a_worker_takes_half_of_few_and_of_many_as_many_as_he_may() {
         let floor = floor(100, 1_000);
-        (0..50).for_each(|job| floor.submit(job).expect("room"));
+        (0..55).for_each(|job| floor.submit(job).expect("room"));
         let bench = floor.take_bench().expect("a bench");
-        let taken: Vec<usize> = (0..4).map_while(|_| bench.next_jobs()).map(|(jobs, _)| jobs.len()).collect();
-        assert_eq!(taken, [16, 16, 9, 5]);
+        let taken = || bench.next_jobs().map_or(0, |(jobs, _)| jobs.len());
+        assert_eq!([taken(), taken()], [32, 23]);
+        (0..5).for_each(|job| floor.submit(job).expect("room"));
+        assert_eq!([taken(), taken(), taken()], [3, 1, 1]);
     }
 
     #[test]
