@@ -20,6 +20,15 @@ pub(super) const fn number(count: usize) -> f64 {
     count as f64
 }
 
+/// The pair whose quotient is the median: of rounds in which both sides were measured one after the other. A shared
+/// machine is now fast and now slow; the halves of a round are neighbours, the medians of all halves may not be.
+pub(super) fn middle(pairs: &[(f64, f64)]) -> (f64, f64) {
+    let mut pairs = pairs.to_vec();
+    // `one.0 / one.1` against `other.0 / other.1`, without a division by what may be nothing.
+    pairs.sort_by(|one, other| (one.0 * other.1).total_cmp(&(other.0 * one.1)));
+    pairs.get(pairs.len() / 2).copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +41,11 @@ mod tests {
             [198.0, 100.0, 200.0]
         );
         assert_eq!([median(&[3.0, 1.0, 2.0]), median(&[7.0]), median(&[])], [2.0, 7.0, 0.0]);
+    }
+
+    #[test]
+    fn the_middle_pair_is_the_one_of_the_median_quotient() {
+        assert_eq!(middle(&[(1.0, 2.0), (9.0, 10.0), (30.0, 40.0)]), (30.0, 40.0));
+        assert_eq!(middle(&[]), (0.0, 0.0));
     }
 }

@@ -8,7 +8,7 @@ use super::Progress;
 use super::figure::{Bound, Figure, rounded};
 use super::hsm::{IN_FLIGHT, Order};
 use super::part::{Kind, Part};
-use super::statistics::median;
+use super::statistics::{median, middle};
 use crate::Fault;
 use crate::layout::Layout;
 
@@ -60,13 +60,6 @@ impl BareRates {
     }
 }
 
-/// The round whose ratio is the median: a shared machine is now fast and now slow, and its two halves are neighbours.
-fn middle(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
-    // `one.0 / one.1` against `other.0 / other.1`, without a division by what may be nothing.
-    rounds.sort_by(|one, other| (one.0 * other.1).total_cmp(&(other.0 * one.1)));
-    rounds.get(rounds.len() / 2).copied().unwrap_or_default()
-}
-
 /// Measures.
 ///
 /// # Errors
@@ -89,7 +82,7 @@ pub(super) async fn measure(layout: &Layout, progress: &Progress) -> Result<Figu
         rounds.push((ours, limit));
     }
     part.end().await;
-    let (ours, limit) = middle(rounds);
+    let (ours, limit) = middle(&rounds);
     let details = json!({ "in_flight": IN_FLIGHT, "best_threads": threads, "bare_by_threads": bare.by_threads() });
     let notes = vec![
         format!("sealed card to token through the vault's queue, {IN_FLIGHT} in flight, two workers"),
@@ -108,15 +101,4 @@ pub(super) async fn measure(layout: &Layout, progress: &Progress) -> Result<Figu
         details: details.as_object().cloned().unwrap_or_default(),
         notes,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_middle_round_is_the_one_of_the_median_ratio() {
-        assert_eq!(middle(vec![(1.0, 2.0), (9.0, 10.0), (30.0, 40.0)]), (30.0, 40.0));
-        assert_eq!(middle(Vec::new()), (0.0, 0.0));
-    }
 }
