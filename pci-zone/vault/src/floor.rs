@@ -206,8 +206,8 @@ pub(crate) struct Occupied<'a, J, B> {
 }
 
 impl<J, B> Occupied<'_, J, B> {
-    /// Waits for the next jobs and the bench to do them at; `None` when the bench is to be put down. One job when few
-    /// wait, some at once when many do: they can then be answered together, which wakes the askers' threads once.
+    /// Waits for the next jobs, at least one, and the bench to do them at; `None` when the bench is to be put down. Jobs
+    /// that are taken together can be answered together, which wakes the askers' threads once.
     pub(crate) fn next_jobs(&self) -> Option<(Vec<J>, &B)> {
         let bench = self.bench.as_ref()?;
         let mut state = self.floor.lock();

@@ -20,7 +20,7 @@ use crate::{
     check::{KeyCheck, another},
     floor::{Floor, Stop},
     handles::SealingHandle,
-    hsm::{Bench, HsmError, Keeper, Module},
+    hsm::{Bench, Keeper, Module},
     job::{Done, Job, probe},
     keys::{KeyError, find_all},
     lock::OpeningLock,
@@ -76,19 +76,20 @@ impl Opener {
     }
 
     fn settle(&self, keeper: Keeper) -> Result<Opened, KeyError> {
-        let mut benches = Vec::with_capacity(self.threads);
-        for _ in 0..self.threads.max(1) {
-            // Each with copies of its own: a module locks a key while it works with it.
-            benches.push(keeper.bench(find_all(&keeper, &self.plan)?)?);
-        }
-        let first = benches.first().ok_or(KeyError::Hsm(HsmError::Answer("C_OpenSession")))?;
+        // Each worker has copies of its own: a module locks a key while it works with it.
+        let bench = || Ok::<_, KeyError>(keeper.bench(find_all(&keeper, &self.plan)?)?);
+        let first = bench()?;
         let handles = first.handles();
         let public = |handle: &SealingHandle| SealingKey { id: handle.id.clone(), public: *handle.recipient.public() };
         let sealing: Vec<SealingKey> = handles.sealing.iter().map(public).collect();
         let labels = handles.sealing.iter().map(|handle| handle.label.as_str());
         let mut checks: Vec<_> = labels.zip(&sealing).map(|(label, key)| KeyCheck::of_sealing(label, key)).collect();
         for handle in &handles.tokens {
-            checks.push(KeyCheck::of_token(first, handle)?);
+            checks.push(KeyCheck::of_token(&first, handle)?);
+        }
+        let mut benches = vec![first];
+        while benches.len() < self.threads {
+            benches.push(bench()?);
         }
         Ok(Opened { benches, keeper, fingerprint: Fingerprint { sealing, checks } })
     }
