@@ -195,6 +195,36 @@ async fn many_writes_of_one_session_leave_its_last_state_and_all_its_traces() {
 }
 
 #[tokio::test]
+async fn of_many_who_read_at_once_each_gets_his_own() {
+    const SESSIONS: usize = 100;
+    let place = Place::new();
+    let store = Arc::new(place.open().await);
+    for n in 1..=SESSIONS {
+        let fence = store.take_lease(&fridge(n), "a").await.unwrap();
+        let held = answer(n, Verb::Authorize, IntentOutcome::Done, Some(&format!("auth-{n}")));
+        let asked = vec![ask(n, Verb::Authorize, 2500), held];
+        store.commit(Batch { intents: asked, ..write(unlocked(n, &fridge(n)), fence) }).await.unwrap();
+    }
+    // Each asks twice, and as many ask for what is not there.
+    let readers: Vec<_> = (1..=2 * SESSIONS)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let (id, there) = (session_id(n), n <= SESSIONS);
+                let (one, two, held) = tokio::join!(store.session(id), store.session(id), store.authorization_of(id));
+                for read in [one, two] {
+                    assert_eq!(read.unwrap().map(|stored| stored.session), there.then(|| unlocked(n, &fridge(n))));
+                }
+                assert_eq!(held.unwrap(), there.then(|| format!("auth-{n}")));
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_batch_sent_again_changes_nothing() {
     let place = Place::new();
     let store = place.open().await;
