@@ -81,26 +81,29 @@ impl Unknown {
 }
 
 impl Source {
-    /// Starts the task of the feed called `name`.
+    /// Starts the task of the feed called `name`. Whether it is known already is settled when this returns.
     ///
     /// # Errors
     /// [`UnknownFeed`] when there is none.
-    pub fn start(&self, name: &str, tasks: &mut JoinSet<()>) -> Result<(), UnknownFeed> {
+    pub async fn start(&self, name: &str, tasks: &mut JoinSet<()>) -> Result<(), UnknownFeed> {
         match name {
-            PolicyRow::FEED => self.spawn::<PolicyRow>(tasks),
-            FridgeRow::FEED => self.spawn::<FridgeRow>(tasks),
-            LockRow::FEED => self.spawn::<LockRow>(tasks),
-            MealTypeRow::FEED => self.spawn::<MealTypeRow>(tasks),
-            MealRow::FEED => self.spawn::<MealRow>(tasks),
-            CustomerRow::FEED => self.spawn::<CustomerRow>(tasks),
-            CardRow::FEED => self.spawn::<CardRow>(tasks),
+            PolicyRow::FEED => self.spawn::<PolicyRow>(tasks).await,
+            FridgeRow::FEED => self.spawn::<FridgeRow>(tasks).await,
+            LockRow::FEED => self.spawn::<LockRow>(tasks).await,
+            MealTypeRow::FEED => self.spawn::<MealTypeRow>(tasks).await,
+            MealRow::FEED => self.spawn::<MealRow>(tasks).await,
+            CustomerRow::FEED => self.spawn::<CustomerRow>(tasks).await,
+            CardRow::FEED => self.spawn::<CardRow>(tasks).await,
             _ => return Err(UnknownFeed(name.to_owned())),
         }
         Ok(())
     }
 
-    fn spawn<R: ReferenceRow>(&self, tasks: &mut JoinSet<()>) {
-        self.unknown.set().insert(R::FEED);
+    async fn spawn<R: ReferenceRow>(&self, tasks: &mut JoinSet<()>) {
+        // What an earlier run has pulled is as good as it was then.
+        if !self.store.feed_revision::<R>().await.is_ok_and(|revision| revision > 0) {
+            self.unknown.set().insert(R::FEED);
+        }
         tasks.spawn(self.clone().run::<R>());
     }
 
@@ -108,10 +111,6 @@ impl Source {
         let mut pause = FIRST_PAUSE;
         // Until the end was reached once nothing is waited for: an empty feed must be known as empty at once.
         let mut wait_s = 0;
-        // What an earlier run has pulled is as good as it was then.
-        if self.store.feed_revision::<R>().await.is_ok_and(|revision| revision > 0) {
-            self.unknown.set().remove(R::FEED);
-        }
         loop {
             let pulled = tokio::select! {
                 () = self.stop.cancelled() => return,

@@ -196,7 +196,7 @@ async fn neighbours(
             stop: stop.clone(),
         };
         for name in &feed.feeds {
-            source.start(name, tasks).map_err(part("feeds.feeds"))?;
+            source.start(name, tasks).await.map_err(part("feeds.feeds"))?;
         }
     }
     Ok(unknown)

@@ -68,12 +68,8 @@ async fn who_knows_nothing_of_the_world_is_not_ready_and_says_what_is_missing() 
     // With the rows of an earlier run it goes on, whoever is away.
     old_events(&place, 1).await;
     let (service, address) = place.start(feeds).await;
-    let ready = async {
-        while health(&place, address).await.0 != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ready).await.unwrap_or_else(|_| panic!("{}", place.log()));
+    let (status, answer) = health(&place, address).await;
+    assert_eq!(status, 200, "{answer}");
     service.stop().await;
 }
 
