@@ -105,6 +105,8 @@ fn peak(status: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{WaitOptions, waitpid};
+
     use super::*;
 
     #[test]
@@ -115,28 +117,18 @@ mod tests {
         assert_eq!((ticks("nothing"), peak("nothing")), (None, None));
     }
 
-    #[tokio::test]
-    async fn a_paused_process_stands_still_until_it_is_let_go() {
-        let mut child = tokio::process::Command::new("sleep").arg("60").kill_on_drop(true).spawn().expect("sleep");
-        let id = child.id().expect("it runs");
-        let processes = Processes([("inventory".to_owned(), id)].into());
-        let stands =
-            || read(id, "stat").expect("there").rsplit_once(')').is_some_and(|(_, rest)| rest.trim().starts_with('T'));
-        // A signal is acted on when the kernel next comes by the process, not when `kill` returns.
-        let become_so = async |wanted: bool| {
-            for _ in 0..500 {
-                if stands() == wanted {
-                    return true;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-            false
-        };
+    #[test]
+    fn a_paused_process_stands_still_until_it_is_let_go() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let processes = Processes([("inventory".to_owned(), child.id())].into());
+        // The kernel says when a signal was acted on, which is later than `kill` returns; at worst the sleep ends.
+        let next = |of| waitpid(Some(Pid::from_child(&child)), of).expect("our child").expect("a change").1;
         let paused = processes.pause_the_other_zone();
-        assert!(become_so(true).await, "it stands still");
+        assert!(next(WaitOptions::UNTRACED).stopped(), "it stands still");
         drop(paused);
-        assert!(become_so(false).await, "it goes on");
-        child.kill().await.expect("killed");
+        assert!(next(WaitOptions::CONTINUED).continued(), "it goes on");
+        child.kill().expect("killed");
+        child.wait().expect("ended");
     }
 
     #[test]
