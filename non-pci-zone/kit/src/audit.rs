@@ -71,7 +71,7 @@ pub(crate) async fn list<A: Guard, E: Send + Sync + 'static>(
     Params(query): Params<AuditQuery>,
 ) -> Result<Response, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    // Two statements, since no index serves a condition that may be none.
+    // Two statements of the same values, since no index serves a condition that may be none.
     let sql = if query.target.is_some() { OF_TARGET } else { OF_ALL };
     let rows: Vec<(i64, i64, String, String, String, String)> = sqlx::query_as(sql)
         .bind(page.after_number()?)

@@ -163,10 +163,11 @@ impl WriteTx {
         Ok(revision)
     }
 
-    /// Writes a feed row under a revision that [`WriteTx::next_revision`] gave for the same change.
+    /// Writes a feed row, when this is committed, under a revision that [`WriteTx::next_revision`] gave for the same
+    /// change. Of several under one key the last counts.
     ///
     /// # Errors
-    /// [`Fault`] when the database fails.
+    /// [`Fault`] when the row has no JSON form.
     pub async fn put_row_at<R: FeedRow>(&mut self, row: &R, revision: i64) -> Result<(), ApiError> {
         let body = serde_json::to_string(row).map_err(|error| Fault::new(format!("feed row: {error}"), false))?;
         self.rows.insert((R::FEED, row.key().to_string()), (revision, body));
