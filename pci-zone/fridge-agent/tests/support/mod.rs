@@ -2,6 +2,7 @@
 //! it is told to. With it, a small authority, and an agent on a simulated fridge that can be killed and started again.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod customer;
 mod pki;
 
 use std::collections::{HashMap, HashSet, VecDeque};
