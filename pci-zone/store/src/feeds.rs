@@ -21,13 +21,13 @@ const PRICE_REVISIONS_KEPT: i64 = 64;
 /// The most rows of one page.
 pub(crate) const PAGE_ROWS: usize = 16_384;
 
-static ROWS: Shape = Shape::new(
-    "INSERT INTO reference_rows (feed, key, body) VALUES",
+static ROWS: Shape = Shape::insert(
+    "reference_rows (feed, key, body)",
     "(#, #, #)",
     "ON CONFLICT (feed, key) DO UPDATE SET body = excluded.body",
 );
 static GONE: Shape = Shape::new("DELETE FROM reference_rows WHERE (feed, key) IN (VALUES", "(#, #)", ")");
-static PRICES: Shape = Shape::new("INSERT INTO prices (gtin, revision, minor, currency) VALUES", "(#, #, #, #)", "");
+static PRICES: Shape = Shape::insert("prices (gtin, revision, minor, currency)", "(#, #, #, #)", "");
 
 type Publish = Box<dyn FnOnce(&Reference, Mark) + Send + Sync>;
 

@@ -1,4 +1,4 @@
-//! One group: the writes of many callers as rows of a few statements, inside a transaction that the writer holds.
+//! One group: the writes of many callers as rows of a few statements, in one transaction.
 //!
 //! Several writes of one session become one row, the last state; touches, intents and events are all kept. Fences are
 //! judged in the order the writes came, so a group means exactly what its parts would have meant one after another. A
@@ -8,9 +8,10 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
 
-use crate::dialect::Connection;
+use crate::dialect::{BEGIN, Connection};
 use crate::error::{CommitError, Contradiction, Fault};
 use crate::prepared::{AnswerRow, AskRow, CardTextRow, EventRow, Prepared, SessionRow, Text};
+use crate::shape::{Shape, WIDEST};
 use crate::statements as sql;
 
 /// One caller's write.
@@ -61,21 +62,35 @@ pub(crate) struct Written<'a> {
     pub(crate) events: Vec<(i64, &'a EventRow)>,
 }
 
-/// Writes a group. With `careful`, what was written before (an enrolment, an event) is looked up and left out.
+/// How a group is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// As a transaction of its own, which begins with its first statement and is committed with its last: each thing
+    /// said to the database costs two hand-overs between threads.
+    Whole,
+    /// Within a transaction that the writer holds. What was written before (an enrolment, an event) is looked up and
+    /// left out.
+    Careful,
+}
+
+/// Writes a group, of [`WIDEST`] items at most. After an error the transaction must be rolled back.
 pub(crate) async fn write<'a>(
     connection: &mut Connection,
     items: &[&'a Item],
-    careful: bool,
+    how: How,
 ) -> Result<Written<'a>, Trouble> {
-    let (verdicts, batches) = judge(connection, items).await?;
-    let batches = if careful { leave_out_enrolled(connection, batches).await? } else { batches };
+    let (verdicts, batches) = judge(connection, items, how).await?;
+    let batches = match how {
+        How::Whole => batches,
+        How::Careful => leave_out_enrolled(connection, batches).await?,
+    };
     write_sessions(connection, &batches).await?;
     let touches: Vec<_> = batches.iter().flat_map(|batch| &batch.touches).collect();
     sql::TOUCHES.run(connection, &touches, sql::bind_touch).await?;
     write_intents(connection, &batches).await?;
     write_cards(connection, &batches).await?;
-    let events = write_events(connection, &batches, careful).await?;
     write_cursors(connection, items).await?;
+    let events = write_events(connection, &batches, how).await?;
     Ok(Written { verdicts, events })
 }
 
@@ -83,11 +98,20 @@ pub(crate) async fn write<'a>(
 async fn judge<'a>(
     connection: &mut Connection,
     items: &[&'a Item],
+    how: How,
 ) -> Result<(Vec<Verdict>, Vec<&'a Prepared>), Trouble> {
     let concerned: HashSet<Text> = items.iter().filter_map(|item| fridge_of(item)).map(Text::clone).collect();
     let concerned: Vec<Text> = concerned.into_iter().collect();
     let mut fences: HashMap<Text, i64> = HashMap::with_capacity(concerned.len());
-    for row in sql::LEASES.fetch(connection, &concerned, sql::bind_text).await? {
+    let leases = match how {
+        How::Whole if concerned.is_empty() => {
+            sqlx::query(BEGIN).execute(&mut *connection).await?;
+            Vec::new()
+        }
+        How::Whole => sql::BEGIN_AND_LEASES.fetch(connection, &concerned, sql::bind_text).await?,
+        How::Careful => sql::LEASES.fetch(connection, &concerned, sql::bind_text).await?,
+    };
+    for row in leases {
         fences.insert(row.try_get::<String, _>(0)?.into(), row.try_get(1)?);
     }
     let mut taken: HashMap<Text, (i64, Text)> = HashMap::new();
@@ -256,36 +280,52 @@ async fn write_cards(connection: &mut Connection, batches: &[&Prepared]) -> Resu
     if usize::try_from(written) == Ok(enrollments.len()) { Ok(()) } else { Err(Trouble::Repeat) }
 }
 
-/// Gives the events the next positions. The counter is part of the transaction, so positions stay without gaps
-/// whatever is rolled back.
+/// Gives the events the next positions, and ends a group's own transaction.
 async fn write_events<'a>(
     connection: &mut Connection,
     batches: &[&'a Prepared],
-    careful: bool,
+    how: How,
 ) -> Result<Vec<(i64, &'a EventRow)>, Trouble> {
     let mut events: Vec<&EventRow> = batches.iter().flat_map(|batch| &batch.events).collect();
-    if careful {
-        let ids: Vec<Text> = events.iter().map(|row| Text::clone(&row.event)).collect();
-        let mut known = HashSet::new();
-        for row in sql::KNOWN_EVENTS.fetch(connection, &ids, sql::bind_text).await? {
-            known.insert(row.try_get::<String, _>(0)?);
-        }
-        events.retain(|row| known.insert(row.event.to_string()));
+    if how == How::Careful {
+        leave_out_known(connection, &mut events).await?;
     }
-    if events.is_empty() {
-        return Ok(Vec::new());
+    let mut written = Vec::with_capacity(events.len());
+    let mut chunks = events.chunks(WIDEST).peekable();
+    while let Some(chunk) = chunks.next() {
+        let last = chunks.peek().is_none() && how == How::Whole;
+        let shape = if last { &sql::EVENTS_AND_COMMIT } else { &sql::EVENTS };
+        written.extend(write_chunk(connection, shape, chunk).await?);
     }
+    if written.is_empty() && how == How::Whole {
+        sqlx::query("COMMIT").execute(&mut *connection).await?;
+    }
+    Ok(written)
+}
+
+async fn leave_out_known(connection: &mut Connection, events: &mut Vec<&EventRow>) -> Result<(), Trouble> {
+    let ids: Vec<Text> = events.iter().map(|row| Text::clone(&row.event)).collect();
+    let mut known = HashSet::new();
+    for row in sql::KNOWN_EVENTS.fetch(connection, &ids, sql::bind_text).await? {
+        known.insert(row.try_get::<String, _>(0)?);
+    }
+    events.retain(|row| known.insert(row.event.to_string()));
+    Ok(())
+}
+
+async fn write_chunk<'a>(
+    connection: &mut Connection,
+    shape: &Shape,
+    events: &[&'a EventRow],
+) -> Result<Vec<(i64, &'a EventRow)>, Trouble> {
     let count = i64::try_from(events.len()).map_err(|_| Trouble::Contradiction(Contradiction::TooLarge))?;
-    let last: i64 =
-        sqlx::query_scalar("UPDATE counters SET reached = reached + $1 WHERE counter = 'outbox' RETURNING reached")
-            .bind(count)
-            .fetch_one(&mut *connection)
-            .await?;
-    let rows: Vec<(i64, &EventRow)> = (last - count + 1..=last).zip(events).collect();
-    sql::EVENTS.run(connection, &rows, sql::bind_event).await.map_err(|error| match &error {
+    let mut rows: Vec<(i64, &EventRow)> = (1 - count..=0).zip(events.iter().copied()).collect();
+    let answer = shape.fetch_with(connection, count, &rows, sql::bind_event).await.map_err(|error| match &error {
         sqlx::Error::Database(database) if database.is_unique_violation() => Trouble::Repeat,
         _ => Trouble::Database(error),
     })?;
+    let reached: i64 = answer.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
+    rows.iter_mut().for_each(|(position, _)| *position += reached);
     Ok(rows)
 }
 

@@ -1,23 +1,34 @@
-//! The multi-row statements of a group, one for each table, and how each row's values are put in order.
+//! The multi-row statements of a group, one for each table, and how each row's values are put in order. Rows of nulls,
+//! which fill a statement up to its width, are passed over by all of them.
 
+use crate::dialect::BEGIN;
 use crate::prepared::{AnswerRow, AskRow, CardTextRow, EnrollmentRow, EventRow, SessionRow, Text, TouchRow};
 use crate::shape::{Shape, Values};
 
+const LEASES_OF: &str = "SELECT fridge, fence FROM leases WHERE fridge IN (";
+const AT_NEXT_POSITIONS: &str = "UPDATE counters SET reached = reached + ? WHERE counter = 'outbox' RETURNING reached; \
+     INSERT INTO outbox (position, event, type, subject, at, body) \
+     SELECT reached + column1, column2, column3, column4, column5, column6 FROM counters CROSS JOIN (VALUES";
+const OF_EACH: &str = ") AS said WHERE counter = 'outbox' AND column1 IS NOT NULL";
+
 /// The present leases of some fridges.
-pub(crate) static LEASES: Shape = Shape::new("SELECT fridge, fence FROM leases WHERE fridge IN (", "#", ")");
+pub(crate) static LEASES: Shape = Shape::new(LEASES_OF, "#", ")");
+
+/// The same, after the beginning of a transaction in the same breath.
+pub(crate) static BEGIN_AND_LEASES: Shape = Shape::of([BEGIN, "; ", LEASES_OF], "#", [")", ""]);
 
 /// Leases taken: fridge, fence, holder.
-pub(crate) static TAKE_LEASES: Shape = Shape::new(
-    "INSERT INTO leases (fridge, fence, holder) VALUES",
+pub(crate) static TAKE_LEASES: Shape = Shape::insert(
+    "leases (fridge, fence, holder)",
     "(#, #, #)",
     "ON CONFLICT (fridge) DO UPDATE SET fence = excluded.fence, holder = excluded.holder",
 );
 
 /// Session states. A row of another fridge, or of a session that let go of its fridge and would keep it busy again, is
 /// not written.
-pub(crate) static SESSIONS: Shape = Shape::new(
-    "INSERT INTO sessions (session, fridge, fence, stage, busy, done, customer, token, price_revision, opened_at, \
-     updated_at, state) VALUES",
+pub(crate) static SESSIONS: Shape = Shape::insert(
+    "sessions (session, fridge, fence, stage, busy, done, customer, token, price_revision, opened_at, \
+     updated_at, state)",
     "(#, #, #, #, #, #, #, #, #, #, #, #)",
     "ON CONFLICT (session) DO UPDATE SET fence = excluded.fence, stage = excluded.stage, busy = excluded.busy, done = excluded.done, \
      customer = excluded.customer, token = excluded.token, \
@@ -31,15 +42,15 @@ pub(crate) static NOT_BUSY: Shape =
     Shape::new("SELECT session FROM sessions WHERE NOT busy AND session IN (", "#", ")");
 
 /// Touches; one that is on record stays as it is.
-pub(crate) static TOUCHES: Shape = Shape::new(
-    "INSERT INTO touches (session, sequence, kind, code, device_time, received_at) VALUES",
+pub(crate) static TOUCHES: Shape = Shape::insert(
+    "touches (session, sequence, kind, code, device_time, received_at)",
     "(#, #, #, #, #, #)",
     "ON CONFLICT (session, sequence) DO NOTHING",
 );
 
 /// Intents asked. The same one again counts attempts; a different one under the same key is not written.
-pub(crate) static ASKS: Shape = Shape::new(
-    "INSERT INTO intents (intent, session, verb, amount_minor, currency, asked_at, attempts) VALUES",
+pub(crate) static ASKS: Shape = Shape::insert(
+    "intents (intent, session, verb, amount_minor, currency, asked_at, attempts)",
     "(#, #, #, #, #, #, #)",
     "ON CONFLICT (intent) DO UPDATE SET attempts = intents.attempts + excluded.attempts \
      WHERE intents.session = excluded.session AND intents.verb = excluded.verb \
@@ -56,15 +67,15 @@ pub(crate) static ANSWERS: Shape = Shape::new(
 );
 
 /// Cards the processor keeps.
-pub(crate) static CARDS: Shape = Shape::new(
-    "INSERT INTO stored_cards (token, brand, last_four, reference) VALUES",
+pub(crate) static CARDS: Shape = Shape::insert(
+    "stored_cards (token, brand, last_four, reference)",
     "(#, #, #, #)",
     "ON CONFLICT (token) DO UPDATE SET reference = excluded.reference",
 );
 
 /// Enrolments; one that is on record stays as it is.
-pub(crate) static ENROLLMENTS: Shape = Shape::new(
-    "INSERT INTO enrollments (enrollment, customer, token, brand, last_four, enrolled_at) VALUES",
+pub(crate) static ENROLLMENTS: Shape = Shape::insert(
+    "enrollments (enrollment, customer, token, brand, last_four, enrolled_at)",
     "(#, #, #, #, #, #)",
     "ON CONFLICT (enrollment) DO NOTHING",
 );
@@ -72,13 +83,18 @@ pub(crate) static ENROLLMENTS: Shape = Shape::new(
 /// Which of some events are in the outbox.
 pub(crate) static KNOWN_EVENTS: Shape = Shape::new("SELECT event FROM outbox WHERE event IN (", "#", ")");
 
-/// Events with their positions.
-pub(crate) static EVENTS: Shape =
-    Shape::new("INSERT INTO outbox (position, event, type, subject, at, body) VALUES", "(#, #, #, #, #, #)", "");
+/// Events at the next positions: first how many, then each with its place counted back from the last, which is 0. Answers
+/// with the last position. The counter is part of the transaction, so positions stay without gaps whatever is rolled
+/// back.
+pub(crate) static EVENTS: Shape = Shape::new(AT_NEXT_POSITIONS, "(#, #, #, #, #, #)", OF_EACH);
+
+/// The same, and the end of the transaction in the same breath.
+pub(crate) static EVENTS_AND_COMMIT: Shape =
+    Shape::of([AT_NEXT_POSITIONS, "", ""], "(#, #, #, #, #, #)", [OF_EACH, "; COMMIT"]);
 
 /// How far subscribers have booked; never back.
-pub(crate) static CURSORS: Shape = Shape::new(
-    "INSERT INTO cursors (subscriber, position) VALUES",
+pub(crate) static CURSORS: Shape = Shape::insert(
+    "cursors (subscriber, position)",
     "(#, #)",
     "ON CONFLICT (subscriber) DO UPDATE SET position = excluded.position \
      WHERE excluded.position > cursors.position",

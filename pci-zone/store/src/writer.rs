@@ -14,15 +14,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::dialect::{self, BEGIN, Connection, roll_back};
 use crate::error::{CommitError, Contradiction, Fault, FeedError};
 use crate::feeds::{self, Page};
-use crate::group::{self, Item, Trouble, Verdict};
+use crate::group::{self, How, Item, Trouble, Verdict};
 use crate::prepared::{EventRow, Text};
 use crate::reference::Reference;
+use crate::shape::WIDEST;
 use crate::{key_checks, outbox};
 
 /// How many writes may wait.
 pub(crate) const QUEUE: usize = 4096;
 /// How many writes one group takes.
-pub(crate) const GROUP: usize = 256;
+pub(crate) const GROUP: usize = WIDEST;
 
 pub(crate) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 
@@ -51,6 +52,7 @@ impl Writer {
         let mut taken = Vec::with_capacity(GROUP);
         let mut closing = None;
         while closing.is_none() && self.jobs.recv_many(&mut taken, GROUP).await > 0 {
+            self.gather(&mut taken).await;
             let mut group: Vec<Waiting> = Vec::with_capacity(taken.len());
             for job in taken.drain(..) {
                 if let Job::Write(item, answer) = job {
@@ -67,6 +69,16 @@ impl Writer {
         }
         if let Some(closed) = closing {
             let _ = closed.send(());
+        }
+    }
+
+    /// Gives everybody who is ready to run his turn first: under load, what they write goes into the same group.
+    async fn gather(&mut self, taken: &mut Vec<Job>) {
+        tokio::task::yield_now().await;
+        while taken.len() < GROUP
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            taken.push(job);
         }
     }
 
@@ -142,12 +154,7 @@ struct Committed<'a> {
 }
 
 async fn write_together<'a>(connection: &mut Connection, items: &[&'a Item]) -> Result<Committed<'a>, Trouble> {
-    sqlx::query(BEGIN).execute(&mut *connection).await?;
-    let outcome = match group::write(connection, items, false).await {
-        Ok(written) => commit(connection).await.map(|()| written),
-        Err(trouble) => Err(trouble),
-    };
-    match outcome {
+    match group::write(connection, items, How::Whole).await {
         Ok(written) => {
             let results = written.verdicts.into_iter().map(Ok).collect();
             Ok(Committed { results, events: written.events })
@@ -177,7 +184,7 @@ async fn write_each<'a>(connection: &mut Connection, items: &[&'a Item]) -> Resu
     let mut committed = Committed { results: Vec::with_capacity(items.len()), events: Vec::new() };
     for item in items {
         sqlx::query("SAVEPOINT one").execute(&mut *connection).await?;
-        match group::write(connection, &[item], true).await {
+        match group::write(connection, &[item], How::Careful).await {
             Ok(written) => {
                 let verdict = written.verdicts.into_iter().next();
                 committed.results.push(verdict.ok_or_else(|| Fault::without_cause("wrote a batch", true).into()));

@@ -23,6 +23,18 @@ async fn an_event_comes_out_as_an_envelope_in_its_place() {
 }
 
 #[tokio::test]
+async fn more_events_than_a_statement_takes_keep_their_order() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.commit(tell(vec![tampered(1)])).await.unwrap();
+    store.commit(tell((2..=200).map(tampered).collect())).await.unwrap();
+    let events = store.events_after(0, 1_000).await.unwrap();
+    let told: Vec<_> = events.iter().map(|(position, envelope)| (*position, envelope.id)).collect();
+    let expected: Vec<_> = (1..=200).zip((1..=200).map(event_id)).collect();
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
 async fn a_relay_wakes_on_commit() {
     let place = Place::new();
     let store = place.open().await;
