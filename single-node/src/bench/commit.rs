@@ -16,9 +16,9 @@ use super::statistics::number;
 use crate::Fault;
 
 /// Writes of one group, as in the store.
-const GROUP: usize = 256;
+const GROUP: usize = 128;
 /// The most rows of one statement, as in the store.
-const WIDEST: usize = 64;
+const WIDEST: usize = 128;
 const SCHEMA: &str = include_str!("../../../migrations/purchase-session/0001_first.sql");
 
 type Waiting = (Step, oneshot::Sender<()>);
@@ -74,6 +74,7 @@ async fn connect(path: &Path) -> Result<SqliteConnection, Fault> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", "4000")
+        .pragma("cache_size", "-16384")
         .statement_cache_capacity(256)
         .disable_statement_logging();
     let mut connection = options.connect().await.map_err(Fault::of(fault))?;

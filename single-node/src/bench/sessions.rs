@@ -33,6 +33,8 @@ const SELLING: usize = 128;
 const EACH: usize = 10;
 /// Sessions of each fridge before anything is measured.
 const WARM_UP: usize = 2;
+/// Threads that seal cards before anything is measured.
+const SEALING: usize = 2;
 /// How long a bare part is measured in a round.
 const PART: Duration = Duration::from_secs(1);
 /// How long a number of HSM threads is tried in a round, in milliseconds.
@@ -77,20 +79,19 @@ struct Ours {
 /// [`Fault`] when a session or a part fails.
 pub(super) async fn measure(ground: &mut Ground, hsm: &mut Part, progress: &Progress) -> Result<Figure, Fault> {
     progress.say("sessions: cards are sealed");
-    let mut rounds = seal_all(ground).await?;
+    let mut rounds = seal_all(ground).await?.into_iter();
     let processes = Processes::of(&ground.stack);
     let (mut ours, mut raw) = (Ours::default(), Raw::default());
-    if let Some(warm_up) = rounds.pop() {
+    if let Some(warm_up) = rounds.next() {
         progress.say("sessions: warming up");
         sell(&ground.ours, warm_up).await?;
         ground.settled().await?;
         ground.quiet().await?;
     }
-    let mut halves = rounds.into_iter();
     for number in 1..=ROUNDS {
         progress.say(&format!("sessions: round {number} of {ROUNDS}, whole sessions"));
-        ours.measure(ground, &processes, halves.next().unwrap_or_default()).await?;
-        ours.measure_alone(ground, &processes, halves.next().unwrap_or_default()).await?;
+        ours.measure(ground, &processes, rounds.next().unwrap_or_default()).await?;
+        ours.measure_alone(ground, &processes, rounds.next().unwrap_or_default()).await?;
         progress.say(&format!("sessions: round {number} of {ROUNDS}, the raw parts"));
         raw.measure(ground, hsm).await?;
     }
@@ -98,32 +99,41 @@ pub(super) async fn measure(ground: &mut Ground, hsm: &mut Part, progress: &Prog
     Ok(figure(&ours, &raw, &peak_kib))
 }
 
-/// The purchases of every half of a round by fridge; the warm-up is last.
+/// The purchases of the warm-up, then of every half of a round, by fridge. They are sealed in the order in which they will
+/// be made: a session's id begins with its time, and those that run together are neighbours in the database.
 async fn seal_all(ground: &Ground) -> Result<Vec<Vec<Vec<Purchase>>>, Fault> {
     let first = ground.ours.first().ok_or_else(|| Fault::new("there is no fridge".to_owned()))?;
     let key = fridges::sealing_key(first).await?;
-    let mut sealing = JoinSet::new();
-    for (at, fridge) in ground.fridges.iter().take(SELLING).cloned().enumerate() {
-        let key = key.clone();
-        sealing.spawn_blocking(move || Ok::<_, Fault>((at, seal(&fridge, &key)?)));
-    }
-    let mut by_fridge = BTreeMap::new();
-    while let Some(sealed) = sealing.join_next().await {
-        let (at, purchases) = sealed.map_err(Fault::of("sealing"))??;
-        by_fridge.insert(at, purchases);
-    }
-    let mut rounds = vec![Vec::new(); 2 * ROUNDS + 1];
-    for purchases in by_fridge.into_values() {
-        let mut purchases = purchases.into_iter();
-        for (number, round) in rounds.iter_mut().enumerate() {
-            round.push(purchases.by_ref().take(if number < 2 * ROUNDS { EACH } else { WARM_UP }).collect());
+    let selling: Vec<Fridge> = ground.fridges.iter().take(SELLING).cloned().collect();
+    let (mut rounds, mut n) = (Vec::with_capacity(1 + 2 * ROUNDS), alarm::PURCHASES);
+    for each in std::iter::once(WARM_UP).chain([EACH; 2 * ROUNDS]) {
+        let mut round = vec![Vec::with_capacity(each); selling.len()];
+        for _ in 0..each {
+            let sealed = seal(&selling, n, &key).await?;
+            round.iter_mut().zip(sealed).for_each(|(purchases, purchase)| purchases.push(purchase));
+            n += 1;
         }
+        rounds.push(round);
     }
     Ok(rounds)
 }
 
-fn seal(fridge: &Fridge, key: &SealingKey) -> Result<Vec<Purchase>, Fault> {
-    (alarm::PURCHASES..alarm::PURCHASES + PURCHASES).map(|n| Purchase::seal(fridge, n, key)).collect()
+/// The `n`th purchase of each fridge, in the fridges' order.
+async fn seal(fridges: &[Fridge], n: usize, key: &SealingKey) -> Result<Vec<Purchase>, Fault> {
+    let mut sealing = JoinSet::new();
+    for (at, fridges) in fridges.chunks(fridges.len().div_ceil(SEALING).max(1)).map(<[_]>::to_vec).enumerate() {
+        let key = key.clone();
+        sealing.spawn_blocking(move || {
+            let sealed: Result<Vec<_>, Fault> = fridges.iter().map(|fridge| Purchase::seal(fridge, n, &key)).collect();
+            Ok::<_, Fault>((at, sealed?))
+        });
+    }
+    let mut sealed = BTreeMap::new();
+    while let Some(part) = sealing.join_next().await {
+        let (at, part) = part.map_err(Fault::of("sealing"))??;
+        sealed.insert(at, part);
+    }
+    Ok(sealed.into_values().flatten().collect())
 }
 
 /// Has each fridge make its purchases, one after another.
@@ -200,8 +210,13 @@ impl Raw {
     async fn measure(&mut self, ground: &Ground, hsm: &mut Part) -> Result<(), Fault> {
         self.hsm.measure(hsm, HSM_MILLIS).await?;
         let database = ground.stack.layout().state("bench-bare.sqlite");
+        // In the order in which they are written, as in `seal_all`.
         let lists = |fridges: usize, each: usize, steps: &dyn Fn(usize) -> Vec<Step>| -> Vec<Vec<Vec<Step>>> {
-            (0..fridges).map(|fridge| (0..each).map(|_| steps(fridge)).collect()).collect()
+            let mut lists = vec![Vec::with_capacity(each); fridges];
+            for _ in 0..each {
+                lists.iter_mut().enumerate().for_each(|(fridge, list)| list.push(steps(fridge)));
+            }
+            lists
         };
         let in_steps = |fridge| ground.template.in_steps(fridge);
         let at_once = |fridge| ground.template.at_once(fridge);
