@@ -101,10 +101,10 @@ impl Recipient {
         shared: &SharedSecret,
         encapsulated_key: &[u8; POINT_BYTES],
     ) -> (Zeroizing<[u8; 16]>, Zeroizing<[u8; 12]>) {
-        let eae_prk = extract(KEM_SUITE, &[], b"eae_prk", shared.expose());
+        let eae_prk = hmac_key(extract(KEM_SUITE, &[], b"eae_prk", shared.expose()).as_slice());
         let kem_secret: Zeroizing<[u8; HASH_BYTES]> =
             expand(KEM_SUITE, &eae_prk, b"shared_secret", &[encapsulated_key, &self.public]);
-        let secret = extract(HPKE_SUITE, kem_secret.as_slice(), b"secret", &[]);
+        let secret = hmac_key(extract(HPKE_SUITE, kem_secret.as_slice(), b"secret", &[]).as_slice());
         let key = expand(HPKE_SUITE, &secret, b"key", &[&self.context]);
         let nonce = expand(HPKE_SUITE, &secret, b"base_nonce", &[&self.context]);
         (key, nonce)
@@ -113,25 +113,27 @@ impl Recipient {
 
 /// `LabeledExtract` of RFC 9180 section 4.
 fn extract(suite: &[u8], salt: &[u8], label: &[u8], input: &[u8]) -> Zeroizing<[u8; HASH_BYTES]> {
-    mac(salt, &[VERSION, suite, label, input])
+    mac(&hmac_key(salt), [VERSION, suite, label, input])
 }
 
 /// `LabeledExpand` of RFC 9180 section 4, for at most 32 bytes: a single block of HKDF-Expand.
-fn expand<const N: usize>(suite: &[u8], secret: &[u8; HASH_BYTES], label: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+fn expand<const N: usize>(suite: &[u8], secret: &hmac::Key, label: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
     const { assert!(N <= HASH_BYTES) };
     let length = [0, u8::try_from(N).unwrap_or(0)];
-    let mut parts = vec![&length[..], VERSION, suite, label];
-    parts.extend_from_slice(info);
-    parts.push(&[1]);
-    let block = mac(secret, &parts);
+    let parts = [&length[..], VERSION, suite, label].into_iter().chain(info.iter().copied()).chain([&[1_u8][..]]);
+    let block = mac(secret, parts);
     let mut output = Zeroizing::new([0; N]);
     output.iter_mut().zip(block.iter()).for_each(|(place, byte)| *place = *byte);
     output
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; HASH_BYTES]> {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-    parts.iter().for_each(|part| context.update(part));
+fn hmac_key(bytes: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, bytes)
+}
+
+fn mac<'a>(key: &hmac::Key, parts: impl IntoIterator<Item = &'a [u8]>) -> Zeroizing<[u8; HASH_BYTES]> {
+    let mut context = hmac::Context::with_key(key);
+    parts.into_iter().for_each(|part| context.update(part));
     let tag = context.sign();
     let mut output = Zeroizing::new([0; HASH_BYTES]);
     output.iter_mut().zip(tag.as_ref()).for_each(|(place, byte)| *place = *byte);

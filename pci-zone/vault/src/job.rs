@@ -34,6 +34,17 @@ pub(crate) struct Job {
 pub(crate) struct Answer {
     pub(crate) outcome: Result<OpenedCard, OpenError>,
     _question: (SealedCard, Vec<u8>),
+    others: Others,
+}
+
+/// Answers to others, which go out wherever this is dropped.
+#[derive(Default)]
+struct Others(Vec<Done>);
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Done::send);
+    }
 }
 
 /// A job that is done and not answered yet.
@@ -43,8 +54,17 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    /// Answers all of them. To wake an asker means to wake a thread of the runtime, which then takes the worker's place
+    /// on the processor, answer by answer; so one gets them all, and wakes the others from within the runtime.
+    pub(crate) fn send_all(mut all: Vec<Self>) {
+        if let Some(mut first) = all.pop() {
+            first.answer.others = Others(all);
+            first.send();
+        }
+    }
+
     /// Answers. An asker who went away meanwhile needs no answer; the card is wiped with it.
-    pub(crate) fn send(self) {
+    fn send(self) {
         drop(self.asker.send(self.answer));
     }
 }
@@ -60,7 +80,7 @@ impl Job {
             Ok(outcome) => (outcome, Ok(())),
             Err(error) => (Err(OpenError::Fault(VaultFault::Hsm)), Err(error)),
         };
-        let answer = Answer { outcome, _question: (self.card, self.associated_data) };
+        let answer = Answer { outcome, _question: (self.card, self.associated_data), others: Others::default() };
         done.push(Done { asker: self.answer, answer });
         told
     }
@@ -99,19 +119,16 @@ fn tokenize(bench: &Bench, track: Track2) -> Result<Result<OpenedCard, OpenError
     let mut text = Zeroizing::new(Vec::with_capacity(TOKEN_DOMAIN.len() + pan.expose().len()));
     text.extend_from_slice(TOKEN_DOMAIN);
     text.extend_from_slice(pan.expose());
-    let mut tokens = Vec::with_capacity(bench.handles().tokens.len());
-    for handle in &bench.handles().tokens {
-        tokens.push(token(bench, handle, &text)?);
-    }
+    let mut tokens = bench.handles().tokens.iter().map(|handle| token(bench, handle, &text));
     // The plan has exactly one active token key, and it comes first.
-    let mut tokens = tokens.into_iter();
+    let (active, earlier_tokens) = (tokens.next().transpose()?, tokens.collect::<Result<_, _>>()?);
     let last_four = pan.last_four();
     let last_four = std::str::from_utf8(&last_four).ok().and_then(|text| LastFour::parse(text).ok());
-    let (Some(token), Some(last_four)) = (tokens.next(), last_four) else {
+    let (Some(token), Some(last_four)) = (active, last_four) else {
         return Ok(Err(OpenError::Fault(VaultFault::Hsm)));
     };
     let card = CardRef { token, brand: brand(pan.brand()), last_four };
-    Ok(Ok(OpenedCard { card, earlier_tokens: tokens.collect(), pan, expiry }))
+    Ok(Ok(OpenedCard { card, earlier_tokens, pan, expiry }))
 }
 
 fn token(bench: &Bench, handle: &TokenHandle, text: &[u8]) -> Result<Token, HsmError> {
@@ -130,5 +147,55 @@ const fn brand(brand: CardBrand) -> Brand {
         CardBrand::Diners => Brand::Diners,
         CardBrand::Unionpay => Brand::Unionpay,
         CardBrand::Other => Brand::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three jobs that are done, each with another fault for its asker to know his answer by.
+    fn three() -> (Vec<Done>, Vec<oneshot::Receiver<Answer>>) {
+        let mut point = [0; 65];
+        point[0] = 4;
+        let done = |fault: VaultFault| {
+            let card = SealedCard::parse("pci-seal-1", &point, &[0; 16]).expect("a shape");
+            let (asker, asked) = oneshot::channel();
+            let outcome = Err(OpenError::Fault(fault));
+            (
+                Done { asker, answer: Answer { outcome, _question: (card, Vec::new()), others: Others::default() } },
+                asked,
+            )
+        };
+        [VaultFault::Busy, VaultFault::Hsm, VaultFault::Late].map(done).into_iter().unzip()
+    }
+
+    fn fault(asked: &mut oneshot::Receiver<Answer>) -> Option<VaultFault> {
+        match asked.try_recv().ok()?.outcome {
+            Err(OpenError::Fault(fault)) => Some(fault),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_asker_gets_his_own_answer_once_one_has_looked() {
+        let (done, mut asked) = three();
+        Done::send_all(done);
+        assert_eq!(
+            asked.iter_mut().rev().map(fault).collect::<Vec<_>>(),
+            [Some(VaultFault::Late), Some(VaultFault::Hsm), Some(VaultFault::Busy)]
+        );
+    }
+
+    #[test]
+    fn who_went_away_keeps_no_answer_from_the_others() {
+        for gone_before in [true, false] {
+            let (done, mut asked) = three();
+            let kept = asked.pop().filter(|_| !gone_before);
+            Done::send_all(done);
+            drop(kept);
+            let heard: Vec<_> = asked.iter_mut().map(fault).collect();
+            assert_eq!(heard, [Some(VaultFault::Busy), Some(VaultFault::Hsm)], "gone before: {gone_before}");
+        }
     }
 }

@@ -227,7 +227,8 @@ impl Vault {
     }
 
     /// Opens a sealed card, checks what is in it against `now_unix_s` (seconds since the Unix epoch) and makes its
-    /// token. Must be called within a tokio runtime with time. Giving up on the future is safe at any point.
+    /// token. Must be called within a tokio runtime with time. Giving up on the future is safe at any point;
+    /// keeping it without asking it for its end is not, since answers to others may come by way of it.
     ///
     /// # Errors
     /// [`OpenError`] says whose fault it is: the sealing's, the card's, or ours.

@@ -148,7 +148,7 @@ fn work_until_closed(floor: &Floor<Job, Bench>) {
                     break;
                 }
             }
-            done.into_iter().for_each(Done::send);
+            Done::send_all(done);
             // The askers' turn, now that no lock of the HSM's library is held.
             thread::yield_now();
         }
