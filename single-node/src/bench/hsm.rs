@@ -1,7 +1,9 @@
 //! An HSM at work, in a part of its own: cards opened through the vault, and the same PKCS#11 calls in a bare loop.
 //!
-//! A process can have a module initialised once, so the two take turns on one token with the same keys: the vault is
-//! started, worked and dropped, which finalizes the module; then the bare threads have it.
+//! A process can have a module initialised once, so the vault and the bare threads cannot share one. Whoever is asked for
+//! opens it, finalized by the other first, and keeps it open as long as nobody asks for the other: two parts that are each
+//! asked for one of them can take turns every few hundred milliseconds, and a machine that is now fast and now slow is
+//! the same to both.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +26,10 @@ use crate::layout::{self, Layout};
 
 /// Cards in flight at the vault.
 pub(super) const IN_FLIGHT: usize = 64;
+/// Cards that a caller of the vault has at hand when he begins: enough for a turn.
+const AT_HAND: usize = 256;
+/// How long everybody has been at work before it is measured.
+const UNDER_WAY: Duration = Duration::from_millis(200);
 /// Cards that are sealed before anything is measured, and opened again and again.
 const CARDS: usize = 4 * IN_FLIGHT;
 
@@ -44,6 +50,14 @@ pub(super) struct Prepared {
     plan: KeyPlan,
     lock_file: PathBuf,
     cards: Arc<[(SealedCard, SealingContext)]>,
+    open: Open,
+}
+
+/// Who has the module open.
+enum Open {
+    Nobody,
+    Vault(Arc<Vault>),
+    Bare(Bare),
 }
 
 /// Does what a line of the part's input says.
@@ -56,7 +70,7 @@ pub(super) async fn obey(prepared: &mut Option<Prepared>, layout: &Layout, order
         *prepared = Some(Prepared::new(layout)?);
         return Ok(0.0);
     }
-    let prepared = prepared.as_ref().ok_or_else(|| Fault::new("the part was not prepared".to_owned()))?;
+    let prepared = prepared.as_mut().ok_or_else(|| Fault::new("the part was not prepared".to_owned()))?;
     match order {
         Order::Prepare => Ok(0.0),
         Order::Vault { millis } => prepared.through_the_vault(Duration::from_millis(millis)).await,
@@ -72,7 +86,7 @@ impl Prepared {
         let text = std::fs::read_to_string(&keys).map_err(Fault::io("read", &keys))?;
         let plan = KeyPlan::parse(&text).map_err(Fault::of("policies/keys.toml"))?;
         let lock_file = layout.state("keys.lock");
-        let mut prepared = Self { token, plan, lock_file, cards: Arc::new([]) };
+        let mut prepared = Self { token, plan, lock_file, cards: Arc::new([]), open: Open::Nobody };
         let key = prepared.vault()?.sealing_key();
         prepared.cards = (0..CARDS).map(|n| seal(n, &key)).collect::<Result<Vec<_>, Fault>>()?.into();
         Ok(prepared)
@@ -83,69 +97,124 @@ impl Prepared {
         Ok(Zeroizing::new(text))
     }
 
-    fn vault(&self) -> Result<Vault, Fault> {
+    fn vault(&mut self) -> Result<Arc<Vault>, Fault> {
+        if let Open::Vault(vault) = &self.open {
+            return Ok(Arc::clone(vault));
+        }
+        self.close();
         let (module, label) = (self.token.module.clone(), self.token.label.clone());
         let config = VaultConfig::new(module, label, self.pin()?, self.plan.clone(), self.lock_file.clone());
-        Vault::start(config).map_err(Fault::of("the vault"))
+        let vault = Arc::new(Vault::start(config).map_err(Fault::of("the vault"))?);
+        self.open = Open::Vault(Arc::clone(&vault));
+        Ok(vault)
     }
 
-    async fn through_the_vault(&self, duration: Duration) -> Result<f64, Fault> {
-        let vault = Arc::new(self.vault()?);
+    fn close(&mut self) {
+        // A vault finalizes the module when it is dropped.
+        if let Open::Bare(bare) = std::mem::replace(&mut self.open, Open::Nobody) {
+            bare.finalize();
+        }
+    }
+
+    async fn through_the_vault(&mut self, duration: Duration) -> Result<f64, Fault> {
+        let vault = self.vault()?;
         let now_unix_s = authority::now_unix_s();
-        let began = Instant::now();
+        let count = Arc::new(Count::default());
         let mut callers = JoinSet::new();
         for caller in 0..IN_FLIGHT {
-            let (vault, cards) = (Arc::clone(&vault), Arc::clone(&self.cards));
+            let (vault, cards, count) = (Arc::clone(&vault), Arc::clone(&self.cards), Arc::clone(&count));
             callers.spawn(async move {
-                let mut opened = 0_usize;
-                for (card, context) in cards.iter().cycle().skip(caller) {
-                    if began.elapsed() >= duration {
-                        break;
+                let mut cards = cards.iter().cycle().skip(caller).cloned();
+                let mut at_hand = Vec::with_capacity(AT_HAND);
+                while count.goes_on() {
+                    if at_hand.is_empty() {
+                        at_hand.extend(cards.by_ref().take(AT_HAND));
                     }
-                    vault.open(card.clone(), context.clone(), now_unix_s).await.map_err(Fault::of("a sealed card"))?;
-                    opened += 1;
+                    let Some((card, context)) = at_hand.pop() else { break };
+                    vault.open(card, context, now_unix_s).await.map_err(Fault::of("a sealed card"))?;
+                    count.one_more();
                 }
-                Ok::<usize, Fault>(opened)
+                Ok::<(), Fault>(())
             });
         }
-        let mut opened = 0;
+        tokio::time::sleep(UNDER_WAY).await;
+        let first = count.now();
+        tokio::time::sleep(duration).await;
+        let rate = count.rate_since(first);
+        count.stop();
         while let Some(caller) = callers.join_next().await {
-            opened += caller.map_err(Fault::of("a caller of the vault"))??;
+            caller.map_err(Fault::of("a caller of the vault"))??;
         }
-        Ok(number(opened) / began.elapsed().as_secs_f64())
+        Ok(rate)
     }
 
-    fn bare(&self, duration: Duration, threads: usize) -> Result<f64, Fault> {
-        let module = Bare::open(&self.token, &self.pin()?, &self.plan)?;
-        let rate = self.bare_threads(&module, duration, threads.max(1));
-        module.finalize();
-        rate
+    fn bare(&mut self, duration: Duration, threads: usize) -> Result<f64, Fault> {
+        if !matches!(self.open, Open::Bare(_)) {
+            self.close();
+            self.open = Open::Bare(Bare::open(&self.token, &self.pin()?, &self.plan)?);
+        }
+        let Open::Bare(module) = &self.open else { return Err(Fault::new("the bare HSM is not open".to_owned())) };
+        self.bare_threads(module, duration, threads.max(1))
     }
 
     fn bare_threads(&self, module: &Bare, duration: Duration, threads: usize) -> Result<f64, Fault> {
+        let cards = &self.cards;
         let benches = (0..threads).map(|_| module.bench()).collect::<Result<Vec<_>, Fault>>()?;
-        let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-        let began = Instant::now();
+        let count = Count::default();
         let work = |bench: Bench| -> Result<(), Fault> {
-            let mut points = self.cards.iter().cycle().map(|(card, _)| card.encapsulated_key());
-            while let Some(point) = points.next().filter(|_| !stop.load(Ordering::Relaxed)) {
+            let mut points = cards.iter().cycle().map(|(card, _)| card.encapsulated_key());
+            while let Some(point) = points.next().filter(|_| count.goes_on()) {
                 bench.round(point)?;
-                done.fetch_add(1, Ordering::Relaxed);
+                count.one_more();
             }
             Ok(())
         };
         let work = &work;
-        let worked = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let working: Vec<_> = benches.into_iter().map(|bench| scope.spawn(move || work(bench))).collect();
+            std::thread::sleep(UNDER_WAY);
+            let first = count.now();
             std::thread::sleep(duration);
-            stop.store(true, Ordering::Relaxed);
-            working.into_iter().try_for_each(|thread| {
-                thread.join().map_err(|_| Fault::new("a thread of the bare loop panicked".to_owned()))?
-            })
-        });
-        worked?;
-        let done = usize::try_from(done.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        Ok(number(done) / began.elapsed().as_secs_f64())
+            let rate = count.rate_since(first);
+            count.stop();
+            let mut ended = working.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ended.try_for_each(|thread| {
+                thread.map_err(|_| Fault::new("a thread of the bare loop panicked".to_owned()))?
+            })?;
+            Ok(rate)
+        })
+    }
+}
+
+/// What was done so far, by whoever does it. Counted while all are at work, so that neither their start nor their end,
+/// when not all have work, is part of a rate.
+#[derive(Default)]
+struct Count {
+    done: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Count {
+    fn one_more(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> (Instant, u64) {
+        (Instant::now(), self.done.load(Ordering::Relaxed))
+    }
+
+    /// How many a second were done since.
+    fn rate_since(&self, (began, before): (Instant, u64)) -> f64 {
+        let (now, done) = self.now();
+        number(usize::try_from(done - before).unwrap_or(usize::MAX)) / (now - began).as_secs_f64()
     }
 }
 

@@ -93,7 +93,7 @@ async fn on_ground(
         figures.push(alarm::measure(ground, progress).await?);
     }
     if sessions {
-        let mut hsm = tokenize::part(ground.stack.layout()).await?;
+        let mut hsm = tokenize::part(ground.stack.layout(), "bench-hsm").await?;
         let measured = sessions::measure(ground, &mut hsm, progress).await;
         hsm.end().await;
         figures.push(measured?);

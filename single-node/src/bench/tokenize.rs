@@ -12,22 +12,25 @@ use super::statistics::{median, middle};
 use crate::Fault;
 use crate::layout::Layout;
 
-/// Rounds; in each, both sides are measured.
-const ROUNDS: usize = 21;
+/// Pairs of processes, one for each side: two runs of the same program differ by some percent, by where things come to lie
+/// in memory.
+const PAIRS: usize = 7;
+/// Rounds of a pair; in each, both sides are measured.
+const ROUNDS: usize = 5;
 /// How long a side is measured in a round.
-const MILLIS: u64 = 600;
+const MILLIS: u64 = 1_000;
 /// How often and how long each number of threads is tried, to find the best.
 const TRIES: usize = 3;
 const TRY_MILLIS: u64 = 500;
 /// Numbers of threads that the bare loop is tried with.
 const THREADS: [usize; 4] = [1, 2, 3, 4];
 
-/// Starts the part that works the HSM.
+/// Starts a part that works an HSM of its own, with its state in the folder of this `name`.
 ///
 /// # Errors
 /// [`Fault`] when it does not start.
-pub(super) async fn part(layout: &Layout) -> Result<Part, Fault> {
-    let mut part = Part::start(Kind::Hsm, &layout.root().join("bench-hsm"))?;
+pub(super) async fn part(layout: &Layout, name: &str) -> Result<Part, Fault> {
+    let mut part = Part::start(Kind::Hsm, &layout.root().join(name))?;
     part.ask::<Order, f64>(&Order::Prepare).await?;
     Ok(part)
 }
@@ -65,30 +68,33 @@ impl BareRates {
 /// # Errors
 /// [`Fault`] when a part fails.
 pub(super) async fn measure(layout: &Layout, progress: &Progress) -> Result<Figure, Fault> {
-    progress.say("tokenize: a token of its own, keys, sealed cards");
-    let mut part = part(layout).await?;
-    let (mut rounds, mut bare) = (Vec::with_capacity(ROUNDS), BareRates::default());
+    let (mut rounds, mut rates) = (Vec::with_capacity(PAIRS * ROUNDS), BareRates::default());
     progress.say("tokenize: the best number of threads");
-    // The first time, memory is still being fetched from the system.
-    part.ask::<_, f64>(&Order::Vault { millis: TRY_MILLIS }).await?;
+    let mut bare = part(layout, "bench-hsm").await?;
     for _ in 0..TRIES {
-        bare.measure(&mut part, TRY_MILLIS).await?;
+        rates.measure(&mut bare, TRY_MILLIS).await?;
     }
-    let (threads, _) = bare.best();
-    for round in 1..=ROUNDS {
-        progress.say(&format!("tokenize: round {round} of {ROUNDS}"));
-        let ours: f64 = part.ask(&Order::Vault { millis: MILLIS }).await?;
-        let limit: f64 = part.ask(&Order::Bare { millis: MILLIS, threads }).await?;
-        rounds.push((ours, limit));
+    bare.end().await;
+    let (threads, _) = rates.best();
+    for pair in 1..=PAIRS {
+        progress.say(&format!("tokenize: pair {pair} of {PAIRS}"));
+        let mut vault = part(layout, &format!("bench-vault-{pair}")).await?;
+        let mut bare = part(layout, &format!("bench-hsm-{pair}")).await?;
+        for _ in 0..ROUNDS {
+            let ours: f64 = vault.ask(&Order::Vault { millis: MILLIS }).await?;
+            let limit: f64 = bare.ask(&Order::Bare { millis: MILLIS, threads }).await?;
+            rounds.push((ours, limit));
+        }
+        vault.end().await;
+        bare.end().await;
     }
-    part.end().await;
     let (ours, limit) = middle(&rounds);
-    let details = json!({ "in_flight": IN_FLIGHT, "best_threads": threads, "bare_by_threads": bare.by_threads() });
+    let details = json!({ "in_flight": IN_FLIGHT, "best_threads": threads, "bare_by_threads": rates.by_threads() });
     let notes = vec![
         format!("sealed card to token through the vault's queue, {IN_FLIGHT} in flight, two workers"),
-        format!("both of the round whose ratio is the median of {ROUNDS}"),
+        format!("both of the round whose ratio is the median of {}", PAIRS * ROUNDS),
         format!("limit: derive, read, destroy, sign in a bare loop, best at {threads} threads; by threads: {}", {
-            let by: Vec<String> = bare.by_threads().iter().map(|(n, rate)| format!("{n}: {rate:.0}")).collect();
+            let by: Vec<String> = rates.by_threads().iter().map(|(n, rate)| format!("{n}: {rate:.0}")).collect();
             by.join(", ")
         }),
     ];
