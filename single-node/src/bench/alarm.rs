@@ -17,9 +17,9 @@ use super::{Progress, world};
 use crate::Fault;
 
 /// Rounds; in each, both sides are measured.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 /// How long a side is measured in a round.
-const ROUND: Duration = Duration::from_secs(5);
+const ROUND: Duration = Duration::from_secs(2);
 /// How long both sides are warmed up.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How often each fridge's meal is touched: taken, returned, taken …
