@@ -21,8 +21,13 @@ pub enum KeyFlaw {
     /// It does not sign, or does more than that.
     #[error("the attestation key must sign and do nothing else")]
     NotForSigning,
-    /// A curve or a scheme that is not ours.
-    #[error("the attestation key must be ECDSA on P-256 with SHA-256")]
+    /// An endorsement key that is none.
+    #[error("the endorsement key must open what is sealed to it and do nothing else")]
+    NotForStorage,
+    /// A curve, a hash or a scheme that is not among those used here.
+    #[error(
+        "the key's algorithms are not those used here: ECDSA on P-256 with SHA-256 to attest, ECC with AES to endorse"
+    )]
     Algorithm,
     /// The certified key is bound to another policy, or to none.
     #[error("the key is not bound to the policy that holds it to the measured firmware")]
@@ -38,14 +43,17 @@ pub fn name(key: &Public<'_>) -> Vec<u8> {
 }
 
 /// The digest of `bytes`.
-pub(crate) fn hash(algorithm: HashAlgorithm, bytes: &[u8]) -> digest::Digest {
-    let algorithm = match algorithm {
+pub(crate) fn hash(hash: HashAlgorithm, bytes: &[u8]) -> digest::Digest {
+    digest::digest(algorithm(hash), bytes)
+}
+
+pub(crate) fn algorithm(hash: HashAlgorithm) -> &'static digest::Algorithm {
+    match hash {
         HashAlgorithm::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
         HashAlgorithm::Sha256 => &digest::SHA256,
         HashAlgorithm::Sha384 => &digest::SHA384,
         HashAlgorithm::Sha512 => &digest::SHA512,
-    };
-    digest::digest(algorithm, bytes)
+    }
 }
 
 /// A key whose statements are worth checking. That it is one of a genuine TPM is not known yet.

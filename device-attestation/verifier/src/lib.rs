@@ -4,13 +4,15 @@
 //! The way through: `key.rs` accepts an attestation key → `statement.rs` checks that the key signed a statement and that it
 //! answers this very question → `quote.rs` and `certified.rs` take from it what it is about → `replay.rs` holds the boot's
 //! log against the quoted registers → `appraisal.rs` holds each measured event against the reference values. Each step
-//! takes the value that the one before gave, so none can be left out.
+//! takes the value that the one before gave, so none can be left out. Beside it `credential.rs` makes the secret by which a
+//! TPM shows that an attestation key lives where its endorsement key does.
 //!
-//! It leaves to others: that the attestation key belongs to a genuine TPM (the service, by activating a credential), which
-//! nonce was given to whom, and who may have which certificate (the authority).
+//! It leaves to others: whether the endorsement key's maker is known (its certificate), which secret and which nonce were
+//! given to whom, and who may have which certificate (the authority).
 
 mod appraisal;
 mod certified;
+mod credential;
 mod key;
 mod quote;
 mod refusal;
@@ -19,6 +21,7 @@ mod statement;
 
 pub use appraisal::{Appraisal, ReferenceValues, UnknownEvent};
 pub use certified::CertifiedKey;
+pub use credential::{Credential, EndorsementKey};
 pub use key::{AttestationKey, KeyFlaw, name};
 pub use quote::CheckedQuote;
 pub use refusal::Refusal;

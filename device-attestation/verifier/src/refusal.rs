@@ -29,7 +29,10 @@ pub enum Refusal {
     /// The log does not tell how the registers came to be.
     #[error("the boot log does not lead to the quoted registers: it was altered, cut, or is of another boot")]
     Log,
-    /// The key that is certified is another.
-    #[error("the certified key is another than the one presented")]
+    /// No credential can be made of it.
+    #[error("a credential's secret has 1 to 32 bytes, and chance must be had to seal it")]
+    Secret,
+    /// The key that is vouched for is another.
+    #[error("the key that is vouched for is another than the one presented")]
     AnotherKey,
 }
