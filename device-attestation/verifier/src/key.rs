@@ -2,37 +2,8 @@
 
 use attest_evidence::{Curve, HashAlgorithm, Public, Scheme};
 use ring::digest;
-use thiserror::Error;
 
-use crate::Refusal;
-
-/// Why a key is not fit for what it is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum KeyFlaw {
-    /// It may be outside the TPM as well.
-    #[error("the key may leave its TPM, so it says nothing of this one")]
-    NotFixed,
-    /// It was made elsewhere and brought in.
-    #[error("the key was not made inside the TPM")]
-    BroughtIn,
-    /// A key without restriction signs whatever it is given.
-    #[error("the attestation key is not restricted, so it would sign a forged statement as well")]
-    NotRestricted,
-    /// It does not sign, or does more than that.
-    #[error("the attestation key must sign and do nothing else")]
-    NotForSigning,
-    /// An endorsement key that is none.
-    #[error("the endorsement key must open what is sealed to it and do nothing else")]
-    NotForStorage,
-    /// A curve, a hash or a scheme that is not among those used here.
-    #[error(
-        "the key's algorithms are not those used here: ECDSA on P-256 with SHA-256 to attest, ECC with AES to endorse"
-    )]
-    Algorithm,
-    /// The certified key is bound to another policy, or to none.
-    #[error("the key is not bound to the policy that holds it to the measured firmware")]
-    Policy,
-}
+use crate::refusal::{KeyFlaw, Refusal};
 
 /// The name of a key (TPM 2.0 Library, Part 1, section 16): the id of its hash, and that hash of its public area.
 #[must_use]
