@@ -135,3 +135,43 @@ fn an_endorsement_key_is_the_certificates_and_one_indeed() {
     let refused = off_the_curve.credential(&attestation_key(), SECRET, &SystemRandom::new());
     assert_eq!(refused, Err(KeyFlaw::Algorithm.into()));
 }
+
+#[test]
+fn credentials_are_made_for_real_endorsement_keys_of_both_curves() {
+    let keys: [(&[u8], usize, usize); 2] = [
+        (include_bytes!("../../evidence/tests/vectors/ek.pub"), 32, 32),
+        (include_bytes!("../../evidence/tests/vectors/ek384.pub"), 48, 48),
+    ];
+    for (public, hash, coordinate) in keys {
+        let area = &public[2..];
+        let point = attest_evidence::Public::parse(area).unwrap().key.point();
+        let ek = EndorsementKey::accept(area, &point).unwrap();
+        let made = ek.credential(&attestation_key(), SECRET, &SystemRandom::new()).unwrap();
+        // The whole, the integrity value, and the secret with its length.
+        assert_eq!(made.blob.len(), 2 + 2 + hash + 2 + SECRET.len());
+        assert_eq!(made.secret.len(), 2 + 2 * (2 + coordinate));
+        assert!(!made.blob.windows(SECRET.len()).any(|window| window == SECRET), "it is not in the open");
+    }
+}
+
+#[test]
+fn a_public_area_that_cannot_be_read_is_no_endorsement_key() {
+    let ek = Ek::new(9);
+    let area = ek.area();
+    for cut in [0, 1, 10, area.len() - 1] {
+        let refused = EndorsementKey::accept(&area[..cut], &ek.point());
+        assert!(matches!(refused, Err(Refusal::Malformed(_))), "{cut}: {refused:?}");
+    }
+    for point in [&[][..], &ek.point()[1..], &[&ek.point()[..], &[0]].concat()] {
+        assert_eq!(EndorsementKey::accept(&area, point), Err(Refusal::AnotherKey), "the certificate has another point");
+    }
+    let reasons = [Refusal::AnotherKey, KeyFlaw::NotForStorage.into(), Refusal::Secret].map(|why| why.to_string());
+    assert_eq!(
+        reasons,
+        [
+            "the key that is vouched for is another than the one presented",
+            "the endorsement key must open what is sealed to it and do nothing else",
+            "a credential's secret has 1 to 32 bytes, and chance must be had to seal it",
+        ]
+    );
+}
