@@ -9,7 +9,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Fake, MEAL, OTHERS_MEAL, PATIENCE, Pki, SERVICE, listen};
+use support::fake::{Fake, listen};
+use support::{MEAL, OTHERS_MEAL, PATIENCE, Pki, SERVICE};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};

@@ -8,7 +8,8 @@ use fridge_agent::core::TouchKind;
 use fridge_agent::hardware::Siren;
 use fridge_agent::{Limits, Seen};
 use support::customer::{WHOLE, buy, heard_whole, step};
-use support::{Break, MEAL, World};
+use support::fake::Break;
+use support::{MEAL, World};
 
 async fn bought_in_spite_of(broken: &[Break]) -> World {
     let world = World::with(Limits { silence_ms: 300, ..Limits::default() }).await;

@@ -212,7 +212,7 @@ async fn a_key_is_renewed_before_its_end_and_used_until_then() {
 #[tokio::test]
 async fn an_agent_whose_identity_speaks_elsewhere_backs_off_and_tells_the_technician() {
     let world = World::new().await;
-    world.fake.with(|state| state.breaks = [support::Break::Status(tonic::Code::Aborted)].into());
+    world.fake.with(|state| state.breaks = [support::fake::Break::Status(tonic::Code::Aborted)].into());
     let session = world.swipe().await;
     assert_eq!(world.seen().await, Seen::Technician(TechnicianNote::Superseded));
     assert_eq!(world.files(), [format!("session-{session}")], "the journal is kept");

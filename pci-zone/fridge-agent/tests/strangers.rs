@@ -11,7 +11,8 @@ use fridge_agent::disk::Folder;
 use fridge_agent::hardware::TechnicianNote;
 use fridge_agent::{Agent, AgentConfig, Controls, Limits, Seen, SimulatedFridge};
 use pci_contract::{FridgeId, SessionId};
-use support::{Break, MEAL, Pki, TRACK2, World};
+use support::fake::Break;
+use support::{MEAL, Pki, TRACK2, World};
 use zeroize::Zeroizing;
 
 const REJECTS: Seen = Seen::Technician(TechnicianNote::ServiceRejects);
