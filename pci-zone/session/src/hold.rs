@@ -4,6 +4,10 @@
 //! asked for again, nor anything above it; a smaller raise is, once that is all the basket needs. So each refusal lowers
 //! what may still be asked for, and a session asks a bounded number of times. A raise that was granted in part says
 //! exactly what the card is good for: nothing beyond it is asked for.
+//!
+//! What the basket came to need while a raise was in flight is remembered, even if it has fallen again, and asked for
+//! after the answer, the most first. So what is held in the end follows from the touches and from what the card is good
+//! for, not from how fast the processor answers: one day played at two paces, or through crashes, leaves equal books.
 
 use pci_contract::Money;
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,9 @@ use crate::{
     error::{CorruptSession, invariant},
 };
 
+/// The most needs that are remembered while a raise is in flight; one beyond them costs the smallest its place.
+const MOST_WANTED: usize = 16;
+
 /// The hold while a door is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -21,6 +28,9 @@ pub struct Held {
     /// The most that was ever asked for. What was given up may still be granted, but no more than this.
     #[serde(default)]
     most_asked: Option<Money>,
+    /// What the basket needed beyond the hold while a raise was in flight, the smallest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    wanted: Vec<Money>,
 }
 
 /// Whether the hold can still grow.
@@ -59,7 +69,7 @@ pub(crate) enum Answer {
 
 impl Held {
     pub(crate) const fn new(authorized: Money) -> Self {
-        Self { authorized, limit: Limit::Free, most_asked: None }
+        Self { authorized, limit: Limit::Free, most_asked: None, wanted: Vec::new() }
     }
 
     /// What may be captured.
@@ -76,21 +86,50 @@ impl Held {
 
     /// What must be done so that `need` is held: nothing, one increment, or to say once that the limit is reached.
     pub(crate) fn cover(&mut self, need: Money) -> Result<Effects, StepError> {
-        if !need.exceeds(self.authorized)? {
+        self.want(need)?;
+        if let Limit::Asked { .. } = self.limit {
             return Ok(Effects::new());
         }
+        if let Some(to) = self.wanted.pop() {
+            return self.ask(to);
+        }
         match self.limit {
-            Limit::Free => self.ask(need, false),
-            Limit::Reached { asked, shown } if asked.exceeds(need)? => self.ask(need, shown),
-            Limit::Reached { asked, shown: false } => {
+            Limit::Reached { asked, shown: false } if need.exceeds(self.authorized)? => {
                 self.limit = Limit::Reached { asked, shown: true };
                 Ok(vec![Effect::Show(Display::LimitReached { limit: self.authorized })])
             }
-            Limit::Asked { .. } | Limit::Reached { shown: true, .. } => Ok(Effects::new()),
+            _ => Ok(Effects::new()),
         }
     }
 
-    fn ask(&mut self, to: Money, shown: bool) -> Result<Effects, StepError> {
+    /// Remembers `need`, and forgets what is held by now or known not to be granted.
+    fn want(&mut self, need: Money) -> Result<(), StepError> {
+        let mut wanted = Vec::with_capacity(self.wanted.len().saturating_add(1));
+        for amount in self.wanted.iter().copied().chain([need]) {
+            if self.may_ask(amount)? && !wanted.contains(&amount) {
+                wanted.push(amount);
+            }
+        }
+        wanted.sort_unstable_by_key(|amount| amount.minor());
+        if wanted.len() > MOST_WANTED {
+            wanted.remove(0);
+        }
+        self.wanted = wanted;
+        Ok(())
+    }
+
+    /// Whether it is more than what is held, and neither asked for already nor known not to be granted.
+    fn may_ask(&self, to: Money) -> Result<bool, StepError> {
+        let open = match self.limit {
+            Limit::Free => true,
+            Limit::Asked { to: asked, .. } => asked != to,
+            Limit::Reached { asked, .. } => asked.exceeds(to)?,
+        };
+        Ok(open && to.exceeds(self.authorized)?)
+    }
+
+    fn ask(&mut self, to: Money) -> Result<Effects, StepError> {
+        let shown = matches!(self.limit, Limit::Reached { shown: true, .. });
         let most = match self.most() {
             Some(most) if !to.exceeds(most)? => most,
             _ => to,
@@ -160,6 +199,8 @@ impl Held {
             Limit::Asked { to, .. } => to.exceeds(self.authorized) == Ok(true),
             Limit::Reached { asked, .. } => self.authorized.exceeds(asked) == Ok(false),
         };
-        invariant(beyond, "a raise asks for more than is held")
+        invariant(beyond, "a raise asks for more than is held")?;
+        let comparable = self.wanted.iter().all(|it| it.exceeds(self.authorized).is_ok());
+        invariant(comparable && self.wanted.len() <= MOST_WANTED, "what is wanted is bounded and of one currency")
     }
 }

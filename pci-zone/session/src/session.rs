@@ -172,6 +172,16 @@ impl Session {
         matches!(&self.state, State::Unlocked(stage) if now >= after(stage.since, UNHEARD_AFTER_S))
     }
 
+    /// Since when its door is shut and the decision waits for a raise, if it does. A driver does not wait for ever: it
+    /// says [`Input::IncrementRefused`] in the end.
+    #[must_use]
+    pub const fn closing_since(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Closing(stage) => Some(stage.at),
+            _ => None,
+        }
+    }
+
     /// Whether it keeps the fridge busy: the door is or may yet be open.
     #[must_use]
     pub const fn holds_fridge(&self) -> bool {

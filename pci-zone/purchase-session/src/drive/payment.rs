@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pci_contract::{EventBody, Money, PaymentSettled, ReasonCode, SessionId, Settlement};
 use pci_processors::{AskError, AuthorizationRef, IdempotencyKey, StandingState, StoredCard, Verb as Ask};
-use pci_session::{Effect, Input, Session, Stage};
+use pci_session::{Effect, Input, Session};
 use pci_store::{Intent, IntentOutcome, IntentWrite};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -24,7 +24,7 @@ use super::{Drive, clock};
 const MICROS_PER_S: i64 = 1_000_000;
 /// After so long a capture or void that the processor calls wrong is given up.
 const REJECTED_FOR_MICROS: i64 = 3_600 * MICROS_PER_S;
-/// So long a raise is asked for although nobody answers, once the door is shut.
+/// So long after the door was shut its raises are asked for although nobody answers.
 const RAISE_FOR_MICROS: i64 = 3_600 * MICROS_PER_S;
 /// So long a customer who has left is kept from the word that his payment did not come about.
 const NOBODY_ANSWERS_MICROS: i64 = 120 * MICROS_PER_S;
@@ -194,7 +194,7 @@ impl Drive {
             Err(AskError::Declined(_)) => (IntentOutcome::Declined, Input::IncrementRefused { asked: to }),
             Err(error) if is_final(&error) => (IntentOutcome::Rejected, Input::IncrementRefused { asked: to }),
             // It may yet be granted. The machine counts on the smaller hold, which is safe.
-            Err(_) if session.stage() == Stage::Closing && self.age_micros(&key).await? > RAISE_FOR_MICROS => {
+            Err(_) if session.closing_since().is_some_and(|at| clock::now().micros_since(at) > RAISE_FOR_MICROS) => {
                 (IntentOutcome::Declined, Input::IncrementRefused { asked: to })
             }
             Err(_) => return Err(NotYet::Processor),

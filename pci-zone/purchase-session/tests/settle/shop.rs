@@ -105,12 +105,22 @@ pub(crate) fn open(n: usize, card: CardRef, ago_s: i64) -> Session {
     step(unlocked(n, card, ago_s), Input::Fridge(FridgeInput::DoorOpened), ago_s)
 }
 
+/// A meal that is free for all was taken.
 pub(crate) fn take(session: Session, serial: u32, price_minor: i64) -> Session {
+    touch(session, TouchKind::Taken, serial, price_minor)
+}
+
+/// It was put back.
+pub(crate) fn put_back(session: Session, serial: u32, price_minor: i64) -> Session {
+    touch(session, TouchKind::Returned, serial, price_minor)
+}
+
+fn touch(session: Session, kind: TouchKind, serial: u32, price_minor: i64) -> Session {
     let meal = MealId::parse(&format!("(01)09500000000198(21){serial:06}")).unwrap();
     let facts =
         MealFacts { price: usd(price_minor), owner: None, owner_subscription: None, prepaid: false, sellable: true };
     let code = ScannedCode::Meal(meal);
-    let touch = Touch { kind: TouchKind::Taken, code, facts: Some(facts), at_device: ago(0) };
+    let touch = Touch { kind, code, facts: Some(facts), at_device: ago(0) };
     step(session, Input::Fridge(FridgeInput::Touched(touch)), 0)
 }
 

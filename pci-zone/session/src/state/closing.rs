@@ -2,7 +2,7 @@
 //!
 //! To capture while the hold is being raised would race at the processor. The session no longer holds the fridge. The
 //! basket may have grown since the increment in flight was asked for, so its answer may lead to another increment:
-//! nobody owes what his card was never asked for.
+//! nobody owes what his card was never asked for, and every basket is asked for as if the answers had come at once.
 
 use pci_contract::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub struct Closing {
     pub(crate) held: Held,
     basket: Basket,
     ending: Ending,
-    at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 impl Closing {

@@ -389,6 +389,41 @@ fn a_smaller_raise_is_asked_for_after_the_close_too() {
 }
 
 #[test]
+fn a_basket_that_rose_and_fell_during_a_raise_is_still_raised_for() {
+    let mut play = Play::anonymous().opened();
+    assert_eq!(play.take(1, &ffa(3000)), vec![Effect::Increment { to: usd(3000) }]);
+    play.take(2, &ffa(700));
+    play.take(3, &ffa(900));
+    play.put_back(3, &ffa(900));
+    play.put_back(2, &ffa(700));
+    assert_eq!(play.says(Input::Incremented { to: usd(3000) }), vec![Effect::Increment { to: usd(4600) }]);
+    assert_eq!(play.close(), vec![]);
+    assert_eq!(play.says(refused(4600)), vec![Effect::Increment { to: usd(3700) }], "the next highest");
+    let end = play.says(Input::Incremented { to: usd(3700) });
+    assert!(end.contains(&Effect::Capture { amount: usd(3000) }), "what is kept, and no more");
+}
+
+#[test]
+fn the_needs_remembered_during_a_raise_are_bounded_and_the_smallest_go_first() {
+    let mut play = Play::anonymous().opened();
+    play.take(0, &ffa(3000));
+    let (mut most, mut asked) = (3000, vec![]);
+    for serial in 1..=40 {
+        play.take(serial, &ffa(10));
+        most += 10;
+    }
+    let mut said = play.says(Input::Incremented { to: usd(3000) });
+    play.close();
+    while let [Effect::Increment { to }] = said[..] {
+        asked.push(to.minor());
+        said = play.says(refused(to.minor()));
+    }
+    let expected: Vec<i64> = (0..16).map(|down| most - 10 * down).collect();
+    assert_eq!(asked, expected);
+    assert_eq!(owed(&said), vec![usd(most - 3000)]);
+}
+
+#[test]
 fn a_given_up_raise_that_is_granted_after_all_makes_the_one_in_flight_needless() {
     let mut play = Play::anonymous().opened();
     play.take(1, &ffa(2000));

@@ -87,6 +87,10 @@ fn states() -> Vec<(&'static str, Session)> {
         ("closing", session(opened(), vec![take(3000), close()])),
         ("closing, 4000 needed and 3000 asked", session(opened(), vec![take(3000), take_more(1000), close()])),
         (
+            "closing, 3000 asked and 4000 wanted for a while",
+            session(opened(), vec![take(3000), take_more(1000), put_back_more(), close()]),
+        ),
+        (
             "closing, 2700 needed and 3000 asked",
             session(opened(), vec![take(2500), take_more(500), put_back_more(), take_less(200), close()]),
         ),

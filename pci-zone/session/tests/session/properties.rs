@@ -138,6 +138,39 @@ fn play(credit: i64, acts: &[Act], end: End, between: impl Fn(Session) -> Sessio
     play
 }
 
+/// What is held and due at the end of a purchase on a card that is good for so much, and grants the part of a raise that
+/// it can or none of it. The processor's answers come after those touches whose number says so, and after the close.
+fn paced(
+    touches: &[(bool, u32, u8)],
+    good_for: i64,
+    in_part: bool,
+    answers: impl Fn(u8) -> bool,
+) -> (Money, pci_session::Receipt) {
+    let mut play = Play::subscriber(0).opened();
+    let mut held = HOLD;
+    let mut answer = |play: &mut Play| {
+        let Some(Effect::Increment { to }) = play.session.asked() else { return false };
+        let granted = to.minor().min(good_for);
+        let input = if granted == to.minor() || (in_part && granted > held) {
+            held = granted;
+            Input::Incremented { to: usd(granted) }
+        } else {
+            Input::IncrementRefused { asked: to }
+        };
+        play.says(input);
+        true
+    };
+    for (taken, serial, number) in touches {
+        let kind = if *taken { TouchKind::Taken } else { TouchKind::Returned };
+        play.fridge(touch(kind, *serial, facts(*serial)));
+        while answers(*number) && answer(&mut play) {}
+    }
+    play.close();
+    while answer(&mut play) {}
+    let State::Ended(ended) = play.session.state() else { panic!("ended") };
+    (ended.authorized(), ended.receipt().clone())
+}
+
 fn revive(session: Session) -> Session {
     serde_json::from_str(&serde_json::to_string(&session).unwrap()).unwrap()
 }
@@ -199,6 +232,17 @@ proptest! {
             }
         }
         play.says(last_word(end));
+    }
+
+    #[test]
+    fn the_hold_follows_the_touches_and_not_the_pace_of_the_answers(
+        touches in vec((any::<bool>(), 0..8_u32, 0..4_u8), 0..30), good_for in HOLD..6000_i64, in_part in any::<bool>(),
+    ) {
+        let at_once = paced(&touches, good_for, in_part, |_| true);
+        let at_random = paced(&touches, good_for, in_part, |answers| answers == 0);
+        let at_the_end = paced(&touches, good_for, in_part, |_| false);
+        prop_assert_eq!(&at_once, &at_random);
+        prop_assert_eq!(&at_once, &at_the_end);
     }
 
     #[test]

@@ -21,6 +21,14 @@ fn busy() -> Play {
     play
 }
 
+/// Its basket came to need more while a raise was in flight.
+fn wanting() -> Play {
+    let mut play = busy();
+    play.take(6, &ffa(100));
+    play.put_back(6, &ffa(100));
+    play
+}
+
 fn ended() -> Play {
     let mut play = busy();
     play.says(crate::world::refused(2600));
@@ -56,6 +64,7 @@ fn every_state_survives_its_json() {
         unlocked,
         Play::anonymous().opened(),
         busy(),
+        wanting(),
         closing(),
         ended(),
         failed,
@@ -112,6 +121,9 @@ fn an_impossible_state_is_refused() {
     ];
     for (pointer, value) in open {
         assert!(refuses(&busy(), pointer, value.clone()), "{pointer} = {value}");
+    }
+    for wanted in [vec![euros(2700)], (0..17).map(|more| dollars(2700 + more)).collect()] {
+        assert!(refuses(&wanting(), "/state/held/wanted", json!(wanted)), "{wanted:?}");
     }
     let waiting = closing();
     assert_eq!(waiting.session.stage(), Stage::Closing);
