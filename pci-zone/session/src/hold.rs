@@ -1,7 +1,7 @@
 //! What the processor holds for a session, and the one increment that may be in flight.
 //!
 //! One at a time, because two raises that cross each other have no order at the processor. What was refused is not
-//! asked for again, nor anything above it; a smaller raise is, once that is all the basket needs. So each refusal lowers
+//! asked for again, nor anything above it; a smaller raise is, if the basket ever needs just that. So each refusal lowers
 //! what may still be asked for, and a session asks a bounded number of times. A raise that was granted in part says
 //! exactly what the card is good for: nothing beyond it is asked for.
 //!

@@ -6,6 +6,7 @@
 mod admission;
 mod basket;
 mod cases;
+mod holds;
 mod matrix;
 mod properties;
 mod stored;
