@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{client, client_chain, server};
 use crate::verify::ClientChain;
-use crate::{Identity, MtlsError, Peer, TrustBundle};
+use crate::{Identity, MtlsError, Peer, Revocations, TrustBundle};
 
 /// Where a process finds what it is and whom it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct ReloadingServer {
     id: SpiffeId,
     key: Arc<ArcSwap<CertifiedKey>>,
     chain: Arc<ArcSwap<ClientChain>>,
+    bundle: ArcSwap<TrustBundle>,
+    revocations: Arc<Revocations>,
     config: Arc<ServerConfig>,
 }
 
@@ -81,8 +83,10 @@ impl ReloadingServer {
         let (identity, bundle) = files.load()?;
         let key = Arc::new(ArcSwap::new(identity.certified()));
         let chain = Arc::new(ArcSwap::from_pointee(client_chain(&bundle)?));
-        let config = server(Arc::clone(&key), Arc::clone(&chain), trust_domain, alpn)?;
-        Ok(Self { files, id: identity.id().clone(), key, chain, config })
+        let revocations = Arc::<Revocations>::default();
+        let config = server(Arc::clone(&key), Arc::clone(&chain), Arc::clone(&revocations), trust_domain, alpn)?;
+        let bundle = ArcSwap::from_pointee(bundle);
+        Ok(Self { files, id: identity.id().clone(), key, chain, bundle, revocations, config })
     }
 
     /// The configuration; the same object before and after any reload.
@@ -97,6 +101,18 @@ impl ReloadingServer {
         &self.id
     }
 
+    /// What is revoked, and the connections that are open; the same object before and after any reload.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.revocations)
+    }
+
+    /// Whom we trust now.
+    #[must_use]
+    pub fn bundle(&self) -> Arc<TrustBundle> {
+        self.bundle.load_full()
+    }
+
     /// Reads the files again and swaps in what they hold; handshakes under way end with what they began with.
     ///
     /// # Errors
@@ -104,6 +120,7 @@ impl ReloadingServer {
     pub fn reload(&self) -> Result<Reload, MtlsError> {
         let (identity, bundle) = self.files.load_as(&self.id)?;
         self.chain.store(Arc::new(client_chain(&bundle)?));
+        self.bundle.store(Arc::new(bundle.clone()));
         Ok(swap(&self.key, &identity, &bundle))
     }
 }

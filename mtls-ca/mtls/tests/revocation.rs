@@ -1,0 +1,238 @@
+//! Who was in and must out, and who knocks with what was taken back: by real handshakes and real lists. Each refusal
+//! stands beside the right case it differs from.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod pki;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_mtls::{Applied, CheckedCrl, CrlError, Peer, PeerError, ReloadingServer, Revocations, client_config};
+use pki::{ADMIN, FRIDGE, Issuer, LIMIT, Leaf, Pki, SESSION, domain, id, meet};
+use rcgen::{
+    CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, KeyIdMethod, KeyPair,
+    RevokedCertParams, SerialNumber,
+};
+use rustls_pki_types::CertificateDer;
+
+/// A moment in 2026, seconds since the Unix epoch.
+const NOW_S: i64 = 1_790_000_000;
+const HOUR_S: i64 = 3_600;
+
+/// What a list says; [`Wish::revoking`] is a right one.
+#[derive(Clone)]
+struct Wish {
+    serials: Vec<String>,
+    number: u64,
+    this_update_s: i64,
+    scope: Option<CrlIssuingDistributionPoint>,
+}
+
+impl Wish {
+    fn revoking(serials: &[&str]) -> Self {
+        let serials = serials.iter().map(|serial| (*serial).to_owned()).collect();
+        Self { serials, number: 7, this_update_s: NOW_S, scope: None }
+    }
+
+    fn signed_by(&self, issuer: &Issuer) -> Vec<u8> {
+        let time = |unix_s| time::OffsetDateTime::from_unix_timestamp(unix_s).unwrap();
+        let bytes = |hex: &str| {
+            let nibbles = hex.as_bytes().chunks(2);
+            nibbles.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect::<Vec<_>>()
+        };
+        let entry = |serial: &String| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&bytes(serial)),
+            revocation_time: time(self.this_update_s),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: time(self.this_update_s),
+            next_update: time(self.this_update_s + 6 * HOUR_S),
+            crl_number: SerialNumber::from(self.number),
+            issuing_distribution_point: self.scope.clone(),
+            revoked_certs: self.serials.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(issuer).unwrap().der().to_vec()
+    }
+}
+
+fn check(pki: &Pki, wish: &Wish, issuer: &Issuer) -> Result<CheckedCrl, CrlError> {
+    CheckedCrl::check(&wish.signed_by(issuer), issuer.der(), &pki.bundle(), NOW_S)
+}
+
+/// A server with its index, and what it sees of a client that shows this leaf.
+struct House {
+    pki: Pki,
+    server: ReloadingServer,
+    _files: tempfile::TempDir,
+}
+
+impl House {
+    fn new() -> Self {
+        let pki = Pki::new("root");
+        let dir = tempfile::tempdir().unwrap();
+        let files = pki.leaf(SESSION).write(dir.path(), &pki.bundle_pem());
+        let server = ReloadingServer::new(files, &domain(), &[b"h2"]).unwrap();
+        Self { pki, server, _files: dir }
+    }
+
+    async fn shows(&self, leaf: &Leaf) -> Result<Peer, String> {
+        let client = client_config(&leaf.identity(), &self.pki.bundle(), &id(SESSION), &[b"h2"]).unwrap();
+        meet(self.server.config(), client).await.0
+    }
+
+    fn revoke(&self, issuer: &Issuer, number: u64, serials: &[&str]) -> Applied {
+        let wish = Wish { number, ..Wish::revoking(serials) };
+        self.server.revocations().apply(check(&self.pki, &wish, issuer).unwrap()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn who_is_on_the_list_is_refused_at_the_door_and_nobody_else_is() {
+    let house = House::new();
+    let (stolen, other, admin) = (house.pki.leaf(FRIDGE), house.pki.leaf(FRIDGE), house.pki.leaf(ADMIN));
+    let serial = house.shows(&stolen).await.unwrap().serial;
+    assert_eq!(house.revoke(&house.pki.device, 1, &[&serial]), Applied { revoked: 1, closed: 0 });
+    let why = house.shows(&stolen).await.unwrap_err();
+    assert!(why.contains("was revoked") && why.contains(&serial), "{why}");
+    assert!(house.shows(&other).await.is_ok(), "the same fridge with another certificate");
+    assert!(house.shows(&admin).await.is_ok());
+    // The next list no longer names it, since its life is over or the matter was mended.
+    house.revoke(&house.pki.device, 2, &[]);
+    assert!(house.shows(&stolen).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_authority_revokes_its_own_certificates_and_no_other_authoritys() {
+    let house = House::new();
+    let fridge = house.pki.leaf(FRIDGE);
+    let serial = house.shows(&fridge).await.unwrap().serial;
+    house.revoke(&house.pki.service, 1, &[&serial]);
+    assert!(house.shows(&fridge).await.is_ok());
+    house.revoke(&house.pki.device, 1, &[&serial]);
+    assert!(house.shows(&fridge).await.is_err());
+    house.revoke(&house.pki.service, 2, &[]);
+    assert!(house.shows(&fridge).await.is_err(), "the list of one leaves the other's in force");
+}
+
+#[tokio::test]
+async fn live_connections_of_the_revoked_are_told_to_close_and_no_others() {
+    let house = House::new();
+    let index = house.server.revocations();
+    let (stolen, other) = (house.pki.leaf(FRIDGE), house.pki.leaf(FRIDGE));
+    let peers = [
+        Arc::new(house.shows(&stolen).await.unwrap()),
+        Arc::new(house.shows(&stolen).await.unwrap()),
+        Arc::new(house.shows(&other).await.unwrap()),
+    ];
+    let [one, two, three] = peers.clone().map(|peer| index.enter(peer).unwrap());
+    assert_eq!(index.open(), 3);
+    drop(two);
+    assert_eq!(index.open(), 2);
+    let applied = house.revoke(&house.pki.device, 1, &[&peers[0].serial]);
+    assert_eq!(applied, Applied { revoked: 1, closed: 1 });
+    tokio::time::timeout(LIMIT, one.revoked()).await.expect("the word was kept for who waits later");
+    let untouched = tokio::time::timeout(Duration::from_millis(50), three.revoked()).await;
+    assert!(untouched.is_err(), "nobody told it to close");
+    // Whoever ended his handshake before the list came, and is entered after it, does not slip through.
+    let late = index.enter(Arc::clone(&peers[0])).unwrap_err();
+    assert_eq!(late, PeerError::Revoked { serial: peers[0].serial.clone() });
+    drop((one, three));
+    assert_eq!(index.open(), 0);
+}
+
+#[test]
+fn an_older_list_is_refused_and_the_same_once_more_changes_nothing() {
+    let pki = Pki::new("root");
+    let index = Arc::new(Revocations::default());
+    assert_eq!(index.horizon_s(), None);
+    for (number, newer) in [(7, true), (7, true), (6, false), (255, true), (256, true), (255, false), (8, false)] {
+        let wish = Wish { number, ..Wish::revoking(&["0a"]) };
+        let applied = index.apply(check(&pki, &wish, &pki.device).unwrap());
+        assert_eq!(applied.is_ok(), newer, "{number}: {applied:?}");
+        if let Err(error) = applied {
+            assert!(matches!(error, CrlError::Older { .. }) && error.to_string().contains("old list"), "{error}");
+        }
+    }
+    let later = Wish { this_update_s: NOW_S + 60, ..Wish::revoking(&[]) };
+    index.apply(check(&pki, &later, &pki.service).unwrap()).unwrap();
+    assert_eq!(index.horizon_s(), Some(NOW_S + 6 * HOUR_S), "the one that is due first");
+}
+
+#[test]
+fn a_list_is_believed_only_from_an_authority_of_ours() {
+    let (pki, other) = (Pki::new("root"), Pki::new("root"));
+    let wish = Wish::revoking(&["0a", "0b"]);
+    assert_eq!(check(&pki, &wish, &pki.device).unwrap().revoked(), 2);
+    assert_eq!(check(&pki, &wish, &other.device), Err(CrlError::UnknownIssuer));
+    let forged =
+        |list: &Issuer, shown: &Issuer| CheckedCrl::check(&wish.signed_by(list), shown.der(), &pki.bundle(), NOW_S);
+    assert_eq!(forged(&other.device, &pki.device), Err(CrlError::Signature), "one authority's name, another's key");
+    assert_eq!(forged(&pki.service, &pki.device), Err(CrlError::Signature), "each for itself");
+    let past = pki.intermediate("past", &[], (2020, 2021));
+    assert_eq!(check(&pki, &wish, &past), Err(CrlError::UnknownIssuer), "its time is over");
+    let leaf = pki.leaf(FRIDGE).certified().cert[0].clone();
+    let by_leaf = CheckedCrl::check(&wish.signed_by(&pki.device), &leaf, &pki.bundle(), NOW_S);
+    assert_eq!(by_leaf, Err(CrlError::UnknownIssuer), "a leaf is no authority");
+}
+
+#[test]
+fn no_bit_of_a_list_can_be_changed() {
+    let pki = Pki::new("root");
+    let list = Wish::revoking(&["0a"]).signed_by(&pki.device);
+    for at in 0..list.len() {
+        let mut changed = list.clone();
+        changed[at] ^= 1;
+        let checked = CheckedCrl::check(&changed, pki.device.der(), &pki.bundle(), NOW_S);
+        assert!(checked.is_err(), "byte {at}");
+    }
+    for cut in 0..list.len() {
+        assert!(CheckedCrl::check(&list[..cut], pki.device.der(), &pki.bundle(), NOW_S).is_err(), "cut at {cut}");
+    }
+    let longer = [list.as_slice(), &[0]].concat();
+    let checked = CheckedCrl::check(&longer, pki.device.der(), &pki.bundle(), NOW_S);
+    assert_eq!(checked, Err(CrlError::Malformed("something stands behind it")));
+    let huge = vec![0x30; 9 * 1024 * 1024];
+    let checked = CheckedCrl::check(&huge, pki.device.der(), &pki.bundle(), NOW_S);
+    assert_eq!(checked, Err(CrlError::TooLarge(huge.len())));
+    assert_eq!(
+        CheckedCrl::check(&list, &CertificateDer::from(vec![0x30, 0]), &pki.bundle(), NOW_S),
+        Err(CrlError::UnknownIssuer)
+    );
+}
+
+#[test]
+fn an_overdue_list_still_revokes_and_one_from_the_future_is_refused_with_both_times() {
+    let pki = Pki::new("root");
+    let at = |this_update_s| check(&pki, &Wish { this_update_s, ..Wish::revoking(&["0a"]) }, &pki.device);
+    let overdue = at(NOW_S - 24 * HOUR_S).unwrap();
+    assert_eq!((overdue.revoked(), overdue.next_update_s()), (1, NOW_S - 18 * HOUR_S));
+    assert!(at(NOW_S + 600).is_ok());
+    let early = at(NOW_S + 24 * HOUR_S).unwrap_err();
+    assert_eq!(early, CrlError::FromTheFuture { this_update_s: NOW_S + 24 * HOUR_S, now_s: NOW_S });
+    assert!(early.to_string().contains("check both clocks"));
+}
+
+#[test]
+fn a_list_of_narrower_scope_is_not_taken_for_the_whole() {
+    let pki = Pki::new("root");
+    let uri = "http://crl.example/part.crl".to_owned();
+    let scope =
+        CrlIssuingDistributionPoint { distribution_point: CrlDistributionPoint { uris: vec![uri] }, scope: None };
+    let partial = Wish { scope: Some(scope), ..Wish::revoking(&["0a"]) };
+    assert!(matches!(check(&pki, &partial, &pki.device), Err(CrlError::Malformed(_))));
+}
+
+#[test]
+fn an_authority_that_may_not_sign_lists_is_not_believed() {
+    let pki = Pki::new("root");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let shown = params.signed_by(&KeyPair::generate().unwrap(), &pki.root).unwrap();
+    let list = Wish::revoking(&[]).signed_by(&pki.device);
+    let checked = CheckedCrl::check(&list, shown.der(), &pki.bundle(), NOW_S);
+    assert_eq!(checked, Err(CrlError::UnknownIssuer));
+}
