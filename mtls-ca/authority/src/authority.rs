@@ -46,28 +46,35 @@ pub struct Renewed {
 }
 
 /// A certificate of the authority and the key it belongs to.
-struct Own {
-    kind: Kind,
-    key: KeyName,
-    point: Vec<u8>,
-    der: Vec<u8>,
+pub(crate) struct Own {
+    pub(crate) kind: Kind,
+    pub(crate) key: KeyName,
+    pub(crate) point: Vec<u8>,
+    pub(crate) der: Vec<u8>,
     path: PathBuf,
 }
 
+impl Own {
+    /// Where its revocation list of the moment is, DER.
+    pub(crate) fn list_path(&self) -> PathBuf {
+        self.path.with_extension("crl")
+    }
+}
+
 /// What changes while the authority is open.
-struct State {
-    log: Log,
+pub(crate) struct State {
+    pub(crate) log: Log,
     root: Own,
-    device: Own,
-    service: Own,
+    pub(crate) device: Own,
+    pub(crate) service: Own,
 }
 
 /// An open authority; shareable between threads.
 pub struct Authority {
-    token: Token,
+    pub(crate) token: Token,
     trust_domain: TrustDomain,
     dir: PathBuf,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
 impl Authority {

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use ca_identity::TrustDomain;
 use clap::Parser;
 
-use super::{CliError, Command, describe, moment, read_id, row};
+use super::shared::{CliError, describe, moment};
+use super::{Command, read_id, row};
 use crate::log::{Draft, Log};
 use crate::{AuthorityError, Entry, EntryState, Head, Kind, Profile, Refusal};
 

@@ -100,6 +100,9 @@ pub enum Refusal {
     /// A key we do not certify.
     #[error("the key cannot be certified: {0}; make a P-256 key and a request signed with it")]
     Key(String),
+    /// No certificate that lives is meant.
+    #[error("{0} has no certificate that lives, so there is nothing to revoke; `larder-ca list` shows what there is")]
+    NothingToRevoke(String),
     /// A time no calendar holds.
     #[error("the time {0} s since the epoch is out of range; check the clock")]
     Time(i64),
@@ -138,6 +141,7 @@ impl Refusal {
             Self::Lifetime { .. } => "lifetime",
             Self::IssuerTooOld { .. } => "issuer_too_old",
             Self::Key(_) => "key",
+            Self::NothingToRevoke(_) => "nothing_to_revoke",
             Self::Time(_) => "time",
             Self::Unreadable { .. } => "unreadable",
             Self::Id { .. } => "id",
@@ -208,6 +212,14 @@ pub enum Corrupt {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A revocation list.
+    #[error("the revocation list {} cannot be used: {why}; restore it from a backup", path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A key of the authority that is missing or is not kept as it must be.
     #[error("the key {key:?} in the token cannot be used: {why}; it was not made by this authority, find out by whom")]
     Key {
@@ -242,6 +254,7 @@ mod tests {
             Refusal::Lifetime { asked_s: 1, min_s: 300, max_s: 604_800 },
             Refusal::IssuerTooOld { issuer: "device-intermediate", not_after_unix_s: 7 },
             Refusal::Key("it is not a P-256 key".into()),
+            Refusal::NothingToRevoke("fridge/f1".into()),
             Refusal::Time(i64::MAX),
             Refusal::Unreadable { path: "file".into(), source: io::ErrorKind::NotFound.into() },
             Refusal::Id { text: "x".into(), why: SpiffeId::parse("x").unwrap_err() },
@@ -270,6 +283,7 @@ mod tests {
             "between 300 s and 604800 s",
             "larder-ca renew",
             "make a P-256 key",
+            "larder-ca list",
             "check the clock",
             "cannot read file",
             "write spiffe://",
