@@ -9,7 +9,8 @@
 use std::collections::HashSet;
 
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::{FromDer, ParsedExtension};
@@ -20,6 +21,8 @@ use crate::peer::{hex, parse};
 
 /// The most bytes of a list; one of 20,000 entries has some 800 KB.
 const MAX_CRL_BYTES: usize = 8 * 1024 * 1024;
+/// The most lists of one text; an authority has two, and four while it changes its intermediates.
+const MAX_LISTS: usize = 16;
 /// Bytes of an uncompressed P-256 point.
 const POINT_BYTES: usize = 65;
 /// The AlgorithmIdentifier of ecdsa-with-SHA256, DER (RFC 5758, section 3.2).
@@ -113,6 +116,22 @@ impl CheckedCrl {
             next_update_s: next_update.timestamp(),
             serials: list.iter_revoked_certificates().map(|entry| hex(entry.raw_serial()).into()).collect(),
         })
+    }
+
+    /// Checks the lists of a PEM text as an authority publishes them: each issuer's certificate, and behind it the list it
+    /// signed. See [`Self::check`].
+    ///
+    /// # Errors
+    /// [`CrlError`] of the first that is not believed; then none of them is.
+    pub fn check_pem(pem: &[u8], bundle: &TrustBundle, now_s: i64) -> Result<Vec<Self>, CrlError> {
+        let unreadable = |_| CrlError::Malformed("the text is not PEM");
+        let mut issuers = CertificateDer::pem_slice_iter(pem);
+        let mut checked = Vec::new();
+        for list in CertificateRevocationListDer::pem_slice_iter(pem).take(MAX_LISTS) {
+            let issuer = issuers.next().ok_or(CrlError::UnknownIssuer)?.map_err(unreadable)?;
+            checked.push(Self::check(list.map_err(unreadable)?.as_ref(), &issuer, bundle, now_s)?);
+        }
+        Ok(checked)
     }
 
     /// When the next list is due at the latest, seconds since the Unix epoch.

@@ -10,15 +10,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ca_identity::{SpiffeId, TrustDomain};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server;
 
 use crate::config::{client, client_chain, server};
 use crate::verify::ClientChain;
-use crate::{Identity, MtlsError, Peer, Revocations, TrustBundle};
+use crate::{AcceptError, Identity, LiveConnection, MtlsError, Peer, Revocations, TrustBundle, accept};
 
 /// Where a process finds what it is and whom it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +102,22 @@ impl ReloadingServer {
     #[must_use]
     pub const fn id(&self) -> &SpiffeId {
         &self.id
+    }
+
+    /// Does a handshake as [`crate::accept`] does, and enters the connection into the index of those that are open.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; the stream is closed.
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        limit: Duration,
+    ) -> Result<(server::TlsStream<S>, LiveConnection), AcceptError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (stream, peer) = accept(self.config(), stream, limit).await?;
+        Ok((stream, self.revocations.enter(Arc::new(peer))?))
     }
 
     /// What is revoked, and the connections that are open; the same object before and after any reload.

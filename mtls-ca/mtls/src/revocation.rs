@@ -74,8 +74,8 @@ impl Revocations {
         let close = Arc::new(Notify::new());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.live().insert(number, Live { peer: Arc::clone(&peer), close: Arc::clone(&close) });
-        let entered = LiveConnection { index: Arc::clone(self), number, close };
-        self.check(&peer.issuer, &peer.serial)?;
+        let entered = LiveConnection { index: Arc::clone(self), number, peer, close };
+        self.check(&entered.peer.issuer, &entered.peer.serial)?;
         Ok(entered)
     }
 
@@ -119,10 +119,17 @@ impl Revocations {
 pub struct LiveConnection {
     index: Arc<Revocations>,
     number: u64,
+    peer: Arc<Peer>,
     close: Arc<Notify>,
 }
 
 impl LiveConnection {
+    /// Who is on the other side.
+    #[must_use]
+    pub fn peer(&self) -> Arc<Peer> {
+        Arc::clone(&self.peer)
+    }
+
     /// Waits until the connection must close because its certificate was revoked; for one holder to wait on.
     pub async fn revoked(&self) {
         self.close.notified().await;

@@ -216,6 +216,60 @@ fn an_overdue_list_still_revokes_and_one_from_the_future_is_refused_with_both_ti
 }
 
 #[test]
+fn lists_are_published_as_text_each_behind_its_issuers_certificate() {
+    let (pki, other) = (Pki::new("root"), Pki::new("root"));
+    let pem = |issuer: &Issuer, list: &Issuer, serials: &[&str]| {
+        let body = base64(&Wish::revoking(serials).signed_by(list));
+        format!("{}-----BEGIN X509 CRL-----\n{body}\n-----END X509 CRL-----\n", issuer.pem())
+    };
+    let check = |text: &str| CheckedCrl::check_pem(text.as_bytes(), &pki.bundle(), NOW_S);
+    assert_eq!(check("").unwrap(), []);
+    let both = pem(&pki.device, &pki.device, &["0a"]) + &pem(&pki.service, &pki.service, &[]);
+    let revoked: Vec<usize> = check(&both).unwrap().iter().map(CheckedCrl::revoked).collect();
+    assert_eq!(revoked, [1, 0]);
+    let one_wrong = pem(&pki.device, &pki.device, &["0a"]) + &pem(&other.service, &other.service, &[]);
+    assert_eq!(check(&one_wrong), Err(CrlError::UnknownIssuer), "all or none");
+    let swapped = pem(&pki.service, &pki.device, &["0a"]) + &pem(&pki.device, &pki.service, &[]);
+    assert_eq!(check(&swapped), Err(CrlError::Signature));
+    let bare = both.split_once("-----BEGIN X509").unwrap().1;
+    assert!(check(&format!("-----BEGIN X509{bare}")).is_err(), "a list without its issuer");
+    assert!(check(&both.replacen("-----END X509 CRL", "-----END X509", 1)).is_err());
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let word = group.iter().chain([&0, &0]).take(3).fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+        for place in 0..4 {
+            let padding = place > group.len();
+            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
+            text.push(if padding { '=' } else { char::from(letter) });
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn accepting_enters_the_index_and_leaving_ends_it() {
+    let house = House::new();
+    let index = house.server.revocations();
+    let client =
+        client_config(&house.pki.leaf(FRIDGE).identity(), &house.pki.bundle(), &id(SESSION), &[b"h2"]).unwrap();
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let name = rustls_pki_types::ServerName::try_from("larder.internal").unwrap();
+    let (accepted, connected) =
+        tokio::join!(house.server.accept(far, LIMIT), ca_mtls::connect(client, name, near, LIMIT));
+    let ((stream, live), _near) = (accepted.unwrap(), connected.unwrap());
+    assert_eq!((index.open(), &live.peer().id), (1, &id(FRIDGE)));
+    let serial = live.peer().serial.clone();
+    assert_eq!(house.revoke(&house.pki.device, 1, &[&serial]).closed, 1);
+    live.revoked().await;
+    drop((stream, live));
+    assert_eq!(index.open(), 0);
+}
+
+#[test]
 fn a_list_of_narrower_scope_is_not_taken_for_the_whole() {
     let pki = Pki::new("root");
     let uri = "http://crl.example/part.crl".to_owned();

@@ -3,6 +3,7 @@
 //! request; what a peer may do is decided further in.
 
 use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,10 @@ use crate::rpc::proto::purchase_session_server::PurchaseSessionServer;
 
 /// How often an idle HTTP/2 connection is asked whether it lives, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// A connection that is older takes no new streams, so that nobody lives long on one handshake. Streams that are open end
+/// by themselves, or with the certificate.
+const OLD: Duration = Duration::from_secs(15 * 60);
 
 /// What every connection shares.
 #[derive(Clone)]
@@ -50,7 +55,6 @@ impl Server {
     /// Accepts connections until `stop`, then lets streams end for at most `limits.drain_s`.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(self.limits.connections));
-        let graceful = GracefulShutdown::new();
         loop {
             // At the most connections this waits for one to end, which may be long after the service is told to.
             let place = tokio::select! {
@@ -64,7 +68,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    tokio::spawn(self.clone().connection(stream, place, graceful.watcher()));
+                    tokio::spawn(self.clone().connection(stream, place, stop.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others will close.
@@ -75,19 +79,20 @@ impl Server {
         }
         drop(listener);
         let drain = Duration::from_secs(self.limits.drain_s);
-        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        if tokio::time::timeout(drain, places.acquire_many(all)).await.is_err() {
             tracing::info!(
                 "streams were still open at the end of the drain time; fridges come back with their journals"
             );
         }
     }
 
-    async fn connection(self, stream: TcpStream, place: OwnedSemaphorePermit, watcher: Watcher) {
+    async fn connection(self, stream: TcpStream, place: OwnedSemaphorePermit, stop: CancellationToken) {
         let _place = place;
         let _ = stream.set_nodelay(true);
         let bound = Duration::from_secs(self.limits.handshake_s);
-        let (stream, peer) = match ca_mtls::accept(self.tls.config(), stream, bound).await {
-            Ok((stream, peer)) => (stream, Arc::new(peer)),
+        let (stream, live) = match self.tls.accept(stream, bound).await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 self.metrics.handshake_failures.inc();
                 tracing::info!(%error, "a connection was refused");
@@ -95,7 +100,8 @@ impl Server {
             }
         };
         self.metrics.connections.inc();
-        let service = self.clone();
+        let (service, peer) = (self.clone(), live.peer());
+        let lives = Duration::from_secs(peer.not_after.saturating_sub(clock::now_s()).try_into().unwrap_or(0));
         let answer = service_fn(move |request| service.clone().answer(Arc::clone(&peer), request));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -106,8 +112,20 @@ impl Server {
             .max_concurrent_streams(self.limits.streams_per_connection)
             .max_header_list_size(16 * 1_024);
         builder.http1().timer(TokioTimer::new()).header_read_timeout(bound).max_headers(64);
-        let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), answer).into_owned());
-        if let Err(error) = connection.await {
+        let connection = pin!(builder.serve_connection(TokioIo::new(stream), answer).into_owned());
+        let ended = tokio::select! {
+            ended = until_old(connection, &stop) => ended,
+            () = live.revoked() => {
+                tracing::warn!(peer = %live.peer().id, serial = live.peer().serial, "revoked; its connection is closed");
+                self.metrics.revoked_connections.inc();
+                Ok(())
+            }
+            () = tokio::time::sleep(lives) => {
+                tracing::info!(peer = %live.peer().id, "its certificate ran out; its connection is closed");
+                Ok(())
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
         }
         self.metrics.connections.dec();
@@ -134,6 +152,20 @@ impl Server {
             }
         }
     }
+}
+
+/// Runs a connection to its end. When the service stops or the connection is old, it ends with the requests under way.
+async fn until_old<C: GracefulConnection>(
+    mut connection: Pin<&mut C>,
+    stop: &CancellationToken,
+) -> Result<(), C::Error> {
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(OLD) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }
 
 fn text(status: StatusCode, body: String) -> Response<Body> {

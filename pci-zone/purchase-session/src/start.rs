@@ -25,6 +25,7 @@ use crate::guarded::Guarded;
 use crate::metrics::Metrics;
 use crate::otlp::OtlpClient;
 use crate::relay::Relay;
+use crate::revocations::Revocations;
 use crate::rpc::Rpc;
 use crate::serve::Server;
 use crate::{clock, harden, prune, telemetry};
@@ -94,6 +95,10 @@ async fn serve(config: Config) -> Result<(), StartError> {
     let drive = Drive::start(parts, stop.clone()).await.map_err(part("database"))?;
     let mut tasks = JoinSet::new();
     let unknown = neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks).await?;
+    let revocations = revocations(&config, &identity, &metrics)?;
+    if let Some(revocations) = revocations.clone() {
+        tasks.spawn(revocations.run(stop.clone()));
+    }
     tasks.spawn(prune::run(Arc::clone(&store), stop.clone()));
     tasks.spawn(identity.clone().keep_fresh(Duration::from_secs(config.reload_s), stop.clone()));
     let listener = TcpListener::bind(config.listen).await.map_err(part("listen"))?;
@@ -103,7 +108,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         limits: config.limits,
         rpc: Rpc::new(drive),
         metrics,
-        lacks: Arc::new(move || lacks(&vault, &unknown)),
+        lacks: Arc::new(move || lacks(&vault, &unknown, revocations.as_ref())),
     };
     let serving = tokio::spawn(server.run(listener, stop.clone()));
     terminated().await?;
@@ -202,10 +207,25 @@ async fn neighbours(
     Ok(unknown)
 }
 
+/// Who tells which certificates were revoked, if anybody does.
+fn revocations(
+    config: &Config,
+    identity: &Identity,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Revocations>, StartError> {
+    let Some(section) = &config.authority else { return Ok(None) };
+    let client = identity.client(ServiceName::Authority, &section.address)?;
+    let (server, file) = (Arc::clone(&identity.server), section.revocations.clone());
+    Ok(Some(Revocations::new(client, server, file, Arc::clone(metrics))))
+}
+
 /// What the service lacks to do its work.
-fn lacks(vault: &Vault, unknown: &Unknown) -> Option<String> {
+fn lacks(vault: &Vault, unknown: &Unknown, revocations: Option<&Revocations>) -> Option<String> {
     if vault.health() != VaultHealth::Ready {
         return Some("recovering: the HSM is not there".to_owned());
+    }
+    if revocations.is_some_and(|revocations| !revocations.known()) {
+        return Some("waiting for the authority's first revocation lists".to_owned());
     }
     let names = unknown.names();
     (!names.is_empty()).then(|| format!("waiting for the first rows of: {}", names.join(", ")))
