@@ -3,6 +3,7 @@
 //! Output goes to the writer it is given, time is an argument: so the commands are tested as they are run.
 
 mod revoke;
+mod serve;
 mod shared;
 
 use std::io::{self, Write};
@@ -34,6 +35,8 @@ pub enum Command {
     Revoke(revoke::Revoke),
     /// Sign the revocation lists again, so that they do not run out
     Crl(revoke::Crl),
+    /// Publish the revocation lists to the services of the house, until told to end
+    Serve(serve::Serve),
 }
 
 /// Arguments of `init`.
@@ -122,6 +125,7 @@ impl Command {
             Self::List(arguments) => list(&arguments, now_unix_s, out),
             Self::Revoke(arguments) => revoke::revoke(&arguments, now_unix_s, out),
             Self::Crl(arguments) => revoke::crl(&arguments, now_unix_s, out),
+            Self::Serve(arguments) => serve::run(&arguments, out),
         }
     }
 }

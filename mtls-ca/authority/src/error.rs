@@ -174,6 +174,9 @@ pub enum Fault {
     /// Another process held the log for too long.
     #[error("{} is held by another process; wait until it has ended, then ask again", .0.display())]
     Busy(PathBuf),
+    /// The server.
+    #[error("the authority cannot serve: {0}")]
+    Serve(String),
     /// A certificate could not be put together.
     #[error("the certificate could not be made: {0}")]
     Encoding(String),

@@ -21,7 +21,9 @@ mod files;
 mod key;
 mod log;
 mod order;
+mod publish;
 mod revoke;
+mod serve;
 mod template;
 mod token;
 
@@ -36,3 +38,4 @@ pub use key::{KeyPairPem, SubjectKey};
 pub use log::{Entry, EntryState, Head, Kind, read_log};
 pub use order::{Names, Order, Profile};
 pub use revoke::{SignedList, Taken, Which};
+pub use serve::{Listen, serve};
