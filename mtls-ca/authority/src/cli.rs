@@ -6,6 +6,7 @@ mod revoke;
 mod serve;
 mod shared;
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ pub use self::shared::CliError;
 use self::shared::{Place, describe, moment};
 use crate::{
     Authority, AuthorityConfig, Entry, EntryState, IssuedFiles, Names, Order, Pin, Profile, Refusal, SubjectKey, files,
-    read_log,
+    read_log, revoked_serials,
 };
 
 /// What `larder-ca` can do.
@@ -196,10 +197,11 @@ fn list(arguments: &List, now_unix_s: i64, out: &mut dyn Write) -> Result<(), Cl
     if !arguments.json {
         writeln!(out, "{:<32}  {:<20}  {:<20}  {:<20}  {:<8}  SUBJECT", "SERIAL", "KIND", "FROM", "TO", "STATE")?;
     }
+    let revoked = revoked_serials(&arguments.dir)?;
     let mut written = Ok(());
     let head = read_log(&arguments.dir, |entry| {
         if written.is_ok() {
-            written = if arguments.json { json(entry, out) } else { row(entry, now_unix_s, out) };
+            written = if arguments.json { json(entry, out) } else { row(entry, &revoked, now_unix_s, out) };
         }
     })?;
     written?;
@@ -214,9 +216,10 @@ fn json(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", serde_json::to_string(entry).map_err(io::Error::other)?)
 }
 
-fn row(entry: &Entry, now_unix_s: i64, out: &mut dyn Write) -> io::Result<()> {
+fn row(entry: &Entry, revoked: &HashSet<String>, now_unix_s: i64, out: &mut dyn Write) -> io::Result<()> {
     let state = match entry.state {
         EntryState::Withheld => "withheld",
+        EntryState::Issued if entry.kind.is_leaf() && revoked.contains(&entry.serial) => "revoked",
         EntryState::Issued if now_unix_s > entry.not_after_unix_s => "expired",
         EntryState::Issued => "good",
     };

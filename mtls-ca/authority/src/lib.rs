@@ -37,5 +37,5 @@ pub use files::IssuedFiles;
 pub use key::{KeyPairPem, SubjectKey};
 pub use log::{Entry, EntryState, Head, Kind, read_log};
 pub use order::{Names, Order, Profile};
-pub use revoke::{SignedList, Taken, Which};
+pub use revoke::{SignedList, Taken, Which, revoked_serials};
 pub use serve::{Listen, serve};

@@ -14,6 +14,8 @@ use std::sync::PoisonError;
 use ca_identity::SpiffeId;
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use crate::authority::{Authority, Own, State};
 use crate::crl::{self, LIST_LIFE_S, List, Reason, Revoked};
@@ -121,6 +123,29 @@ impl Authority {
         }
         Ok(lists)
     }
+}
+
+/// The serial numbers on the lists of the authority in `dir`, lowercase hex; for who only reads and has no token.
+///
+/// # Errors
+/// [`Corrupt::List`] when a list is not the one last logged, or cannot be read.
+pub fn revoked_serials(dir: &Path) -> Result<HashSet<String>, AuthorityError> {
+    let log = Log::open(dir)?;
+    let mut serials = HashSet::new();
+    for (kind, name) in [(Kind::DeviceList, "device"), (Kind::ServiceList, "service")] {
+        let Some(known) = log.last_list(kind) else { continue };
+        let path = dir.join(name).with_extension("crl");
+        let corrupt = |why| Corrupt::List { path: path.clone(), why };
+        let candidates = [path.clone(), path.with_extension("next")];
+        let mut found = candidates.iter().filter_map(|candidate| fs::read(candidate).ok());
+        let der = found.find(|der| hash(der) == known).ok_or_else(|| corrupt("it is not the one last logged"))?;
+        let issuer = files::read(&dir.join(name).with_extension("pem"))?;
+        let issuer = CertificateDer::from_pem_slice(issuer.as_bytes())
+            .map_err(|_| corrupt("its issuer's certificate cannot be read"))?;
+        let list = crl::read(&der, &issuer).map_err(corrupt)?;
+        serials.extend(list.entries.into_iter().map(|entry| entry.serial));
+    }
+    Ok(serials)
 }
 
 /// Makes the next list of an issuer out of the one in force.

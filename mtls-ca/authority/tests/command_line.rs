@@ -182,5 +182,7 @@ fn revoking_is_shown_first_and_done_with_yes() {
     let said = larder_ca(&token, &["crl", "--dir", ca.to_str().unwrap()]).unwrap();
     assert!(said.contains("device.crl") && ca.join("service.crl").exists(), "{said}");
     let listed = larder_ca(&token, &["list", "--dir", ca.to_str().unwrap()]).unwrap();
+    let line = listed.lines().find(|line| line.starts_with(&serial)).unwrap();
+    assert!(line.contains("  revoked   spiffe://larder.internal/fridge/f1"), "{line}");
     assert!(listed.contains("device-list") && listed.contains("1 certificates revoked"), "{listed}");
 }

@@ -131,7 +131,7 @@ impl CheckedCrl {
             let issuer = issuers.next().ok_or(CrlError::UnknownIssuer)?.map_err(unreadable)?;
             checked.push(Self::check(list.map_err(unreadable)?.as_ref(), &issuer, bundle, now_s)?);
         }
-        Ok(checked)
+        if checked.is_empty() { Err(CrlError::Malformed("there is no list in the text")) } else { Ok(checked) }
     }
 
     /// When the next list is due at the latest, seconds since the Unix epoch.

@@ -6,13 +6,29 @@
 //! services, and what to do with a connection that must close to whoever holds it.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::{CheckedCrl, CrlError, Peer, PeerError};
+
+/// A connection that is older takes nothing new, so that nobody lives long on one handshake.
+const OLD: Duration = Duration::from_secs(15 * 60);
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End<T> {
+    /// The conversation was over.
+    Finished(T),
+    /// Its certificate was revoked.
+    Revoked,
+    /// Its certificate ran out.
+    Expired,
+}
 
 /// The lists in force and the connections that are open.
 #[derive(Debug, Default)]
@@ -128,6 +144,39 @@ impl LiveConnection {
     #[must_use]
     pub fn peer(&self) -> Arc<Peer> {
         Arc::clone(&self.peer)
+    }
+
+    /// Runs the conversation on a connection until it ends, its certificate is revoked, or its certificate runs out, all of
+    /// which end it at once. When `stop` comes, or the connection is old, `finish` is called, which should have the
+    /// conversation take nothing new and end with what is under way. `now_unix_s` is the present time.
+    pub async fn keep<C: Future>(
+        &self,
+        mut conversation: Pin<&mut C>,
+        stop: impl Future<Output = ()>,
+        finish: impl FnOnce(Pin<&mut C>),
+        now_unix_s: i64,
+    ) -> End<C::Output> {
+        let lives_s = u64::try_from(self.peer.not_after.saturating_sub(now_unix_s)).unwrap_or(0);
+        let orderly = async {
+            tokio::select! {
+                ended = conversation.as_mut() => return ended,
+                () = stop => {}
+                () = tokio::time::sleep(OLD) => {}
+            }
+            finish(conversation.as_mut());
+            conversation.await
+        };
+        tokio::select! {
+            ended = orderly => End::Finished(ended),
+            () = self.revoked() => {
+                tracing::warn!(peer = %self.peer.id, serial = self.peer.serial, "revoked; its connection is closed");
+                End::Revoked
+            }
+            () = tokio::time::sleep(Duration::from_secs(lives_s)) => {
+                tracing::info!(peer = %self.peer.id, "its certificate ran out; its connection is closed");
+                End::Expired
+            }
+        }
     }
 
     /// Waits until the connection must close because its certificate was revoked; for one holder to wait on.

@@ -18,7 +18,7 @@ pub mod otlp;
 mod prune;
 pub mod relay;
 pub mod revocations;
-mod rpc;
+pub mod rpc;
 pub mod serve;
 mod start;
 pub mod telemetry;

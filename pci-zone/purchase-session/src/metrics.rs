@@ -73,7 +73,7 @@ pub struct Metrics {
     /// To be alarmed on long before it is past.
     pub revocation_horizon: Gauge<i64, AtomicI64>,
     /// Pulls of the revocation lists that failed, or brought some that are not believed.
-    pub revocation_failures: Counter,
+    pub revocation_failures: Gauge<i64, AtomicI64>,
 }
 
 impl fmt::Debug for Metrics {
@@ -105,7 +105,7 @@ impl Default for Metrics {
             handshake_failures: Counter::default(),
             revoked_connections: Counter::default(),
             revocation_horizon: Gauge::default(),
-            revocation_failures: Counter::default(),
+            revocation_failures: Gauge::default(),
         };
         metrics.register();
         metrics

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ca_mtls::{Peer, ReloadingServer};
+use ca_mtls::{End, Follower, Peer, ReloadingServer};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -32,10 +32,6 @@ use crate::rpc::proto::purchase_session_server::PurchaseSessionServer;
 /// How often an idle HTTP/2 connection is asked whether it lives, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// A connection that is older takes no new streams, so that nobody lives long on one handshake. Streams that are open end
-/// by themselves, or with the certificate.
-const OLD: Duration = Duration::from_secs(15 * 60);
-
 /// What every connection shares.
 #[derive(Clone)]
 pub struct Server {
@@ -47,6 +43,8 @@ pub struct Server {
     pub rpc: Rpc,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who keeps the revocation lists new, if anybody does.
+    pub follower: Option<Arc<Follower>>,
     /// What the service lacks to do its work now.
     pub lacks: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
@@ -101,7 +99,6 @@ impl Server {
         };
         self.metrics.connections.inc();
         let (service, peer) = (self.clone(), live.peer());
-        let lives = Duration::from_secs(peer.not_after.saturating_sub(clock::now_s()).try_into().unwrap_or(0));
         let answer = service_fn(move |request| service.clone().answer(Arc::clone(&peer), request));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -113,20 +110,11 @@ impl Server {
             .max_header_list_size(16 * 1_024);
         builder.http1().timer(TokioTimer::new()).header_read_timeout(bound).max_headers(64);
         let connection = pin!(builder.serve_connection(TokioIo::new(stream), answer).into_owned());
-        let ended = tokio::select! {
-            ended = until_old(connection, &stop) => ended,
-            () = live.revoked() => {
-                tracing::warn!(peer = %live.peer().id, serial = live.peer().serial, "revoked; its connection is closed");
-                self.metrics.revoked_connections.inc();
-                Ok(())
-            }
-            () = tokio::time::sleep(lives) => {
-                tracing::info!(peer = %live.peer().id, "its certificate ran out; its connection is closed");
-                Ok(())
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended badly");
+        let finish = |connection: Pin<&mut _>| GracefulConnection::graceful_shutdown(connection);
+        match live.keep(connection, stop.cancelled(), finish, clock::now_s()).await {
+            End::Finished(Err(error)) => tracing::debug!(%error, "a connection ended badly"),
+            End::Finished(Ok(())) | End::Expired => {}
+            End::Revoked => drop(self.metrics.revoked_connections.inc()),
         }
         self.metrics.connections.dec();
     }
@@ -134,7 +122,13 @@ impl Server {
     async fn answer(self, peer: Arc<Peer>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         match request.uri().path() {
             "/metrics" => Ok(match authorize::authorize::<MetricsMethod>(&peer, clock::now()) {
-                Ok(_permit) => text(StatusCode::OK, self.metrics.text()),
+                Ok(_permit) => {
+                    if let Some(follower) = &self.follower {
+                        self.metrics.revocation_horizon.set(follower.horizon_s().unwrap_or(0));
+                        self.metrics.revocation_failures.set(follower.failures().try_into().unwrap_or(i64::MAX));
+                    }
+                    text(StatusCode::OK, self.metrics.text())
+                }
                 Err(denied) => text(StatusCode::FORBIDDEN, denied.to_string()),
             }),
             "/healthz" => Ok(match authorize::authorize::<Health>(&peer, clock::now()) {
@@ -152,20 +146,6 @@ impl Server {
             }
         }
     }
-}
-
-/// Runs a connection to its end. When the service stops or the connection is old, it ends with the requests under way.
-async fn until_old<C: GracefulConnection>(
-    mut connection: Pin<&mut C>,
-    stop: &CancellationToken,
-) -> Result<(), C::Error> {
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(OLD) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await
 }
 
 fn text(status: StatusCode, body: String) -> Response<Body> {

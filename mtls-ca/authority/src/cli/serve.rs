@@ -31,6 +31,7 @@ pub struct Serve {
 }
 
 pub(super) fn run(arguments: &Serve, out: &mut dyn Write) -> Result<(), CliError> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let authority = Arc::new(arguments.place.open()?);
     writeln!(out, "Serving the revocation lists of {} to its services.", authority.trust_domain())?;
     writeln!(out, "Next: larder-ca revoke --dir {}; end this with Ctrl-C.", authority.dir().display())?;
