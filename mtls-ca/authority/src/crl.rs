@@ -152,3 +152,7 @@ pub(crate) fn read(der: &[u8], issuer: &[u8]) -> Result<List, &'static str> {
     });
     Ok(List { number, this_update_unix_s, entries: entries.collect::<Result<_, &'static str>>()? })
 }
+
+#[cfg(test)]
+#[path = "crl_tests.rs"]
+mod tests;
