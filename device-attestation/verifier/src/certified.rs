@@ -1,6 +1,6 @@
 //! A key of which the same TPM says that it holds it.
 
-use attest_evidence::{Curve, Public, Said};
+use attest_evidence::{Curve, HashAlgorithm, Public, Said};
 
 use crate::{KeyFlaw, Refusal, Signed, key::name};
 
@@ -33,6 +33,9 @@ impl CertifiedKey {
         }
         if !may.signs() || may.decrypts() {
             return Err(KeyFlaw::NotForSigning.into());
+        }
+        if key.name_hash == HashAlgorithm::Sha1 {
+            return Err(KeyFlaw::Algorithm.into());
         }
         if policy.is_empty() || key.policy != policy || may.is_usable_without_policy() {
             return Err(KeyFlaw::Policy.into());
