@@ -20,7 +20,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use crate::refusal::{CertificateRefusal, RootsFlaw};
-use crate::{EndorsementKey, Refusal};
+use crate::{EndorsementKey, Refusal, spki};
 
 /// tcg-kp-EKCertificate, 2.23.133.8.1, the content of its DER form.
 const EK_CERTIFICATE_DER: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
@@ -34,17 +34,6 @@ const MOST_INTERMEDIATES: usize = 8;
 const MOST_ROOTS: usize = 256;
 /// The most characters that an issuer's name takes in a text; a device chooses it.
 const MOST_NAME_CHARACTERS: usize = 160;
-/// A SubjectPublicKeyInfo of a point on P-256 up to the point (RFC 5480, section 2), which has one form in DER.
-const SPKI_P256: &[u8] = &[
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-/// The same on P-384.
-const SPKI_P384: &[u8] = &[
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
-    0x22, 0x03, 0x62, 0x00,
-];
-
 /// The roots of the TPM makers whose TPMs are believed.
 #[derive(Debug, Clone)]
 pub struct MakerRoots(Vec<TrustAnchor<'static>>);
@@ -119,7 +108,7 @@ impl EndorsementCertificate {
         if !is_for_endorsement(&certificate) {
             return Err(CertificateRefusal::NotForEndorsement);
         }
-        let (curve, point) = point_of(certificate.public_key().raw).ok_or(CertificateRefusal::Algorithm)?;
+        let (curve, point) = spki::point(certificate.public_key().raw).ok_or(CertificateRefusal::Algorithm)?;
         let mut identifier = [0; 32];
         identifier.copy_from_slice(digest(&SHA256, certificate.public_key().raw).as_ref());
         Ok(Self { curve, point, permanent_identifier: PermanentIdentifier(identifier) })
@@ -195,15 +184,6 @@ fn is_for_endorsement(certificate: &X509Certificate<'_>) -> bool {
         Err(_) => false,
     };
     stated && agrees && !certificate.is_ca()
-}
-
-/// The curve and the uncompressed point of a key.
-fn point_of(spki: &[u8]) -> Option<(Curve, Vec<u8>)> {
-    [(Curve::P256, SPKI_P256), (Curve::P384, SPKI_P384)].into_iter().find_map(|(curve, before)| {
-        let point = spki.strip_prefix(before)?;
-        let whole = point.first() == Some(&4) && point.len() == curve.bytes().checked_mul(2)?.checked_add(1)?;
-        whole.then(|| (curve, point.to_vec()))
-    })
 }
 
 fn read(der: &[u8]) -> Option<X509Certificate<'_>> {

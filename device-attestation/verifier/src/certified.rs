@@ -2,6 +2,7 @@
 
 use attest_evidence::{Curve, HashAlgorithm, Public, Said};
 
+use crate::spki::spki;
 use crate::{KeyFlaw, Refusal, Signed, key::name};
 
 /// A key that lives in the TPM of the attestation key which certified it, was made there, and signs only under a policy.
@@ -47,6 +48,12 @@ impl CertifiedKey {
     #[must_use]
     pub const fn curve(&self) -> Curve {
         self.curve
+    }
+
+    /// Its SubjectPublicKeyInfo in DER: what a certificate of it must hold, byte for byte.
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
+        spki(self.curve, &self.point)
     }
 
     /// Its point, uncompressed: what a certificate request must be for.

@@ -19,6 +19,7 @@ mod key;
 mod quote;
 mod refusal;
 mod replay;
+mod spki;
 mod statement;
 
 pub use appraisal::{Appraisal, ReferenceValues, UnknownEvent};

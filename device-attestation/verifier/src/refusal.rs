@@ -81,7 +81,7 @@ pub enum CertificateRefusal {
     Unreadable,
     /// Its root is none of those that are known.
     #[error(
-        "the endorsement certificate leads to no known root of a TPM maker; it was issued by {issuer:?}: send the \
+        "the endorsement certificate leads to no known root of a TPM maker; it was issued by \"{issuer}\": send the \
          certificates in between along, or have the maker's root added if the make is ours"
     )]
     UnknownRoot {

@@ -268,6 +268,8 @@ fn a_certified_key_is_believed_and_no_other() {
     let said = certify(&tpm, "tls", "ak");
     let certified = check(&said, "ak", &area).unwrap();
     assert_eq!(certified.point(), Public::parse(&area).unwrap().key.point());
+    tpm.run("tpm2_readpublic -c tls.ctx -f der -o tls.der");
+    assert_eq!(certified.spki(), tpm.read("tls.der"));
     assert_eq!(check(&said, "other", &area), Err(Refusal::Signature));
     assert_eq!(check(&certify(&tpm, "tls", "other"), "ak", &area), Err(Refusal::Signature));
     assert_eq!(check(&certify(&tpm, "other", "ak"), "ak", &area), Err(Refusal::AnotherKey));
