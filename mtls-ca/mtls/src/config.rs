@@ -1,4 +1,5 @@
-//! The two rustls configurations of the house, one a side. There are no options that weaken them.
+//! The two rustls configurations between parties, one a side. There are no options that weaken them; the server for those
+//! who have no certificate yet is another type, in `enrolment`.
 //!
 //! Ring is given explicitly, so that no process default decides; TLS 1.3 only; no tickets, no session storage, no early
 //! data: every connection shows and judges both certificates. The parts that can be replaced while running are handed in
@@ -97,7 +98,7 @@ pub(crate) fn client(
 
 /// The certificate and key of the moment, for either side.
 #[derive(Debug)]
-struct Current(Arc<ArcSwap<CertifiedKey>>);
+pub(crate) struct Current(pub(crate) Arc<ArcSwap<CertifiedKey>>);
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
