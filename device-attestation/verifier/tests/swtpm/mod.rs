@@ -20,8 +20,11 @@ const TRY_MILLIS: u64 = 10;
 /// A running TPM and the folder in which it and the tools keep their files.
 pub struct Swtpm {
     folder: TempDir,
-    process: Child,
+    process: Process,
 }
+
+/// Ends with its owner.
+struct Process(Child);
 
 impl Swtpm {
     /// A TPM of which nobody has heard before.
@@ -62,9 +65,29 @@ impl Swtpm {
         Self::start(folder)
     }
 
+    /// Another TPM with a copy of this one's state, as it is after a power cut.
+    pub fn copied(&self) -> Self {
+        let folder = TempDir::new().unwrap();
+        for sub in ["state", "ca"] {
+            fs::create_dir(folder.path().join(sub)).unwrap();
+            for file in fs::read_dir(self.path(sub)).unwrap() {
+                let file = file.unwrap().path();
+                fs::copy(&file, folder.path().join(sub).join(file.file_name().unwrap())).unwrap();
+            }
+        }
+        Self::start(folder)
+    }
+
+    /// The same TPM after a power cut.
+    pub fn restarted(self) -> Self {
+        drop(self.process);
+        Self::start(self.folder)
+    }
+
     fn start(folder: TempDir) -> Self {
         let state = folder.path().join("state");
         fs::create_dir_all(&state).unwrap();
+        let _ = fs::remove_file(folder.path().join("tpm.ctrl"));
         let (server, control) = (folder.path().join("tpm"), folder.path().join("tpm.ctrl"));
         let process = Command::new(found("swtpm"))
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
@@ -85,7 +108,7 @@ impl Swtpm {
             }
             up
         });
-        let tpm = Self { folder, process };
+        let tpm = Self { folder, process: Process(process) };
         assert!(listens, "swtpm does not listen");
         tpm
     }
@@ -142,10 +165,10 @@ impl Swtpm {
     }
 }
 
-impl Drop for Swtpm {
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
