@@ -10,7 +10,8 @@ use attest_evidence::{HashAlgorithm, PcrSelection};
 use attest_verifier::ReferenceValues;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use ring::digest::{SHA256, digest};
-use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use ring::rand::SecureRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
 use serde::Deserialize;
 
 use crate::Refusal;
@@ -109,6 +110,19 @@ impl Values {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest(&SHA256, signed.as_bytes()).as_ref());
         Self::take(&list, sha256)
+    }
+
+    /// Signs a list (JSON), and reads what it signed, so that no list leaves that the service would refuse.
+    ///
+    /// # Errors
+    /// [`Refusal::Values`] when it is no list, or the key does not sign.
+    pub fn sign(list: &[u8], key: &EcdsaKeyPair, random: &dyn SecureRandom) -> Result<(String, Self), Refusal> {
+        let header = format!("{{\"alg\":\"{ALGORITHM}\",\"typ\":\"{KIND}\"}}");
+        let signed = format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(list));
+        let signature = key.sign(random, signed.as_bytes()).map_err(|_| Refusal::Values("its key does not sign"))?;
+        let jws = format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()));
+        let read = Self::read(jws.as_bytes(), key.public_key().as_ref())?;
+        Ok((jws, read))
     }
 
     fn take(list: &ListText, sha256: [u8; 32]) -> Result<Self, Refusal> {

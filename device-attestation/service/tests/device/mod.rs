@@ -317,19 +317,32 @@ fn years(mut params: CertificateParams) -> CertificateParams {
     params
 }
 
+/// A root, and the attestation service's certificate and key under it.
+pub fn authority() -> (CertifiedIssuer<'static, KeyPair>, rcgen::Certificate, KeyPair) {
+    let mut root = years(CertificateParams::default());
+    root.distinguished_name.push(DnType::CommonName, "root");
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
+    let (leaf, pair) = named(&root, "service/attestation");
+    (root, leaf, pair)
+}
+
+/// A certificate that names this party.
+pub fn named(root: &CertifiedIssuer<'static, KeyPair>, path: &str) -> (rcgen::Certificate, KeyPair) {
+    let mut leaf = years(CertificateParams::default());
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    leaf.is_ca = IsCa::ExplicitNoCa;
+    let uri = format!("spiffe://larder.internal/{path}");
+    let names = [SanType::URI(uri.as_str().try_into().unwrap()), SanType::DnsName("attestation".try_into().unwrap())];
+    leaf.subject_alt_names = names.to_vec();
+    let pair = KeyPair::generate().unwrap();
+    (leaf.signed_by(&pair, root).unwrap(), pair)
+}
+
 impl House {
     pub async fn new(device: &Device) -> Self {
-        let mut root = years(CertificateParams::default());
-        root.distinguished_name.push(DnType::CommonName, "root");
-        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
-        let mut leaf = years(CertificateParams::default());
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        leaf.is_ca = IsCa::ExplicitNoCa;
-        leaf.subject_alt_names = vec![SanType::URI("spiffe://larder.internal/service/attestation".try_into().unwrap())];
-        let pair = KeyPair::generate().unwrap();
-        let leaf = leaf.signed_by(&pair, &root).unwrap();
+        let (root, leaf, pair) = authority();
         let signer = Signer::new(vec![leaf.der().to_vec()], pair.serialized_der()).unwrap();
         let domain = TrustDomain::parse("larder.internal").unwrap();
         let issuer = Issuer::new(&[root.der()], &domain).unwrap();
