@@ -4,12 +4,13 @@
 
 mod world;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use authority::{Authority, AuthorityError, Corrupt, Kind, Reason, Refusal, Which, read_log};
+use authority::{Authority, AuthorityError, Corrupt, Kind, Reason, Refusal, Which, read_log, revoked_serials};
 use ca_mtls::{CheckedCrl, CrlError, TrustBundle};
 use data_encoding::BASE64;
 use rustls_pki_types::CertificateDer;
@@ -266,5 +267,30 @@ fn a_list_damaged_in_the_log_is_found() {
         // The log forgot the lists; the files of before are not taken for anything.
         let authority = Authority::open(&config(token)).unwrap();
         assert_eq!(authority.lists().unwrap().len(), 0);
+    });
+}
+
+#[test]
+fn who_only_reads_sees_what_is_revoked_without_a_token() {
+    in_own_process("reader", |token| {
+        let authority = Authority::init(&config(token), NOW).unwrap();
+        let ca = dir(token);
+        assert_eq!(revoked_serials(&ca).unwrap(), HashSet::new(), "no list was ever signed");
+        let (fridge, ada) = (issue(&authority, FRIDGE, NOW).0.serial, issue(&authority, ADA, NOW).0.serial);
+        authority.revoke(&Which::Serial(fridge.clone()), Reason::KeyCompromise, NOW).unwrap();
+        assert_eq!(revoked_serials(&ca).unwrap(), HashSet::from([fridge.clone()]));
+        authority.revoke(&Which::Serial(ada.clone()), Reason::CessationOfOperation, NOW).unwrap();
+        let both = HashSet::from([fridge, ada]);
+        assert_eq!(revoked_serials(&ca).unwrap(), both);
+        // A crash left the list aside; he who reads takes it from there and touches nothing.
+        let (list, aside) = (ca.join("service.crl"), ca.join("service.next"));
+        fs::rename(&list, &aside).unwrap();
+        assert_eq!(revoked_serials(&ca).unwrap(), both);
+        assert!(aside.exists() && !list.exists());
+        fs::write(&list, fs::read(ca.join("device.crl")).unwrap()).unwrap();
+        assert_eq!(revoked_serials(&ca).unwrap(), both, "the one that the log knows is the one that counts");
+        fs::remove_file(&aside).unwrap();
+        let failed = revoked_serials(&ca).unwrap_err();
+        assert!(matches!(failed, AuthorityError::Corrupt(Corrupt::List { .. })), "{failed}");
     });
 }

@@ -7,7 +7,7 @@ mod world;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use authority::{Authority, AuthorityConfig, Pin, Reason, Which, now_unix_s, read_log};
 use ca_mtls::{CheckedCrl, Identity, TrustBundle, client_config, connect};
@@ -15,6 +15,7 @@ use rustls_pki_types::ServerName;
 use test_token::{TestToken, in_own_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use world::{FRIDGE, SESSION, config, dir, file, id, issue};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -60,7 +61,7 @@ fn wait_for(path: &Path) -> String {
         match std::fs::read_to_string(path) {
             Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
             _ if begun.elapsed() > LIMIT => panic!("it did not get ready"),
-            _ => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_millis(5)),
         }
     }
 }

@@ -290,3 +290,60 @@ fn an_authority_that_may_not_sign_lists_is_not_believed() {
     let checked = CheckedCrl::check(&list, shown.der(), &pki.bundle(), NOW_S);
     assert_eq!(checked, Err(CrlError::UnknownIssuer));
 }
+
+/// Whoever comes while a list comes into force is either refused or told to close; there is no third way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_slips_through_between_the_handshake_and_the_list() {
+    let pki = Pki::new("root");
+    for round in 0..50_u64 {
+        let index = Arc::new(Revocations::default());
+        let peer = |serial: &str| Peer {
+            id: id(FRIDGE),
+            serial: serial.to_owned(),
+            issuer: "CN=root device".to_owned(),
+            not_after: i64::MAX,
+        };
+        let comers: Vec<_> = (0..40)
+            .map(|number| {
+                let (index, serial) = (Arc::clone(&index), if number % 2 == 0 { "0a" } else { "0b" });
+                let comer = Arc::new(peer(serial));
+                tokio::spawn(async move { (serial, index.enter(comer)) })
+            })
+            .collect();
+        index.apply(check(&pki, &Wish { number: round, ..Wish::revoking(&["0a"]) }, &pki.device).unwrap()).unwrap();
+        for comer in comers {
+            match comer.await.unwrap() {
+                ("0a", Ok(live)) => tokio::time::timeout(LIMIT, live.revoked()).await.expect("it is told to close"),
+                ("0a", Err(refused)) => assert_eq!(refused, PeerError::Revoked { serial: "0a".into() }),
+                (_, entered) => drop(entered.expect("nobody revoked this one")),
+            }
+        }
+        assert_eq!(index.open(), 0);
+    }
+}
+
+/// A generator of handshakes runs while lists come and go; nobody who is not on them notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_handshake_fails_while_lists_are_replaced() {
+    let house = Arc::new(House::new());
+    let (right, stolen) = (house.pki.leaf(FRIDGE), house.pki.leaf(FRIDGE));
+    let serial = house.shows(&stolen).await.unwrap().serial;
+    let generator = {
+        let house = Arc::clone(&house);
+        tokio::spawn(async move {
+            let mut failed = Vec::new();
+            for _ in 0..150 {
+                failed.extend(house.shows(&right).await.err());
+            }
+            failed
+        })
+    };
+    let mut number = 0;
+    while !generator.is_finished() {
+        number += 1;
+        house.revoke(&house.pki.device, number, &[&serial]);
+        assert!(house.shows(&stolen).await.unwrap_err().contains("was revoked"));
+    }
+    assert!(number > 1, "lists did come meanwhile");
+    assert_eq!(generator.await.unwrap(), [] as [String; 0]);
+}

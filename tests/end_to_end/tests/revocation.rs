@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use single_node::agents;
 use single_node::issuer::Party;
@@ -13,6 +13,7 @@ use single_node::stack::{AUTHORITY, PURCHASE};
 use support::house::{eventually, in_house};
 use support::stage::Stage;
 use support::visit::{Step, walk};
+use tokio::time::Instant;
 
 /// From the word to the closed connection.
 const BOUND: Duration = Duration::from_secs(2);
