@@ -156,7 +156,8 @@ impl LiveConnection {
         finish: impl FnOnce(Pin<&mut C>),
         now_unix_s: i64,
     ) -> End<C::Output> {
-        let lives_s = u64::try_from(self.peer.not_after.saturating_sub(now_unix_s)).unwrap_or(0);
+        // A certificate lives through its last second.
+        let lives_s = u64::try_from(self.peer.not_after.saturating_sub(now_unix_s).saturating_add(1)).unwrap_or(0);
         let orderly = async {
             tokio::select! {
                 ended = conversation.as_mut() => return ended,
