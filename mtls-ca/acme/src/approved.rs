@@ -1,0 +1,115 @@
+//! An order that may be signed. It is made here alone, out of an order whose every proof holds, the request for it, and the
+//! binding key that allows it; so what reaches the signer has been through all of it, at its first try as after a crash.
+
+use ca_identity::SpiffeId;
+
+use crate::account::{Account, AccountStatus};
+use crate::csr::Csr;
+use crate::grant::{EabKey, Profile};
+use crate::order::{Order, Stage};
+use crate::problem::{Kind, Problem};
+
+/// An order that may be signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovedOrder {
+    order: String,
+    profile: Profile,
+    party: SpiffeId,
+    dns: Vec<String>,
+    point: [u8; 65],
+}
+
+impl ApprovedOrder {
+    /// Approves an order that is being processed.
+    ///
+    /// # Errors
+    /// [`Problem`] with the first thing that does not hold.
+    pub fn approve(order: &Order, account: &Account, eab: &EabKey) -> Result<Self, Problem> {
+        let Stage::Processing { csr } = &order.stage else {
+            return Err(Problem::new(Kind::OrderNotReady, "the order is not being processed"));
+        };
+        if order.account != account.id || account.eab_kid != eab.kid {
+            return Err(Problem::new(Kind::Unauthorized, "the order is another account's"));
+        }
+        if account.status != AccountStatus::Valid {
+            return Err(Problem::new(Kind::Unauthorized, "the account of the order was deactivated"));
+        }
+        let grant = eab.in_force()?;
+        let identifiers: Vec<&str> = order.authorizations.iter().map(|one| one.identifier.as_str()).collect();
+        let allowed = grant.identifiers();
+        if order.profile != grant.profile() || !identifiers.iter().all(|one| allowed.iter().any(|name| name == one)) {
+            return Err(Problem::new(
+                Kind::Unauthorized,
+                "the order asks for more than its external account key allows",
+            ));
+        }
+        if !order.is_proved() {
+            return Err(Problem::new(Kind::OrderNotReady, "not every identifier of the order is proved"));
+        }
+        let csr = Csr::parse(csr)?;
+        check_names(&csr, &identifiers, grant.party())?;
+        check_key(&csr, order, account)?;
+        let dns = match order.profile {
+            Profile::Service => identifiers.into_iter().map(str::to_owned).collect(),
+            Profile::Device => Vec::new(),
+        };
+        let (party, order_id) = (grant.party().clone(), order.id.clone());
+        Ok(Self { order: order_id, profile: order.profile, party, dns, point: csr.point })
+    }
+
+    /// The id of the order.
+    #[must_use]
+    pub fn order(&self) -> &str {
+        &self.order
+    }
+
+    /// What the certificate is for.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Whom it names.
+    #[must_use]
+    pub const fn party(&self) -> &SpiffeId {
+        &self.party
+    }
+
+    /// The DNS names that were proved; none for a device.
+    #[must_use]
+    pub fn dns(&self) -> &[String] {
+        &self.dns
+    }
+
+    /// The P-256 key it is for, as an uncompressed point.
+    #[must_use]
+    pub const fn point(&self) -> &[u8; 65] {
+        &self.point
+    }
+}
+
+/// The request may name what was ordered and the party itself; names it does not ask for are put in all the same.
+fn check_names(csr: &Csr, identifiers: &[&str], party: &SpiffeId) -> Result<(), Problem> {
+    let beyond = csr.names.iter().find(|name| !identifiers.contains(&name.as_str()));
+    let beyond = beyond.or_else(|| csr.uris.iter().find(|uri| uri.as_str() != party.as_str()));
+    match beyond {
+        None => Ok(()),
+        Some(name) => {
+            let detail = format!("the certificate signing request asks for {name:?}, which is not in the order");
+            Err(Problem::new(Kind::BadCsr, detail))
+        }
+    }
+}
+
+/// The key is not the account's, and when a TPM certified one, it is that one.
+fn check_key(csr: &Csr, order: &Order, account: &Account) -> Result<(), Problem> {
+    if account.key.point().is_some_and(|point| point == csr.point) {
+        let detail = "the certificate signing request is for the account's own key; make another one";
+        return Err(Problem::new(Kind::BadCsr, detail));
+    }
+    if order.profile == Profile::Device && order.certified_point().as_deref() != Some(csr.point.as_slice()) {
+        let detail = "the certificate signing request is for another key than the one that the TPM certified";
+        return Err(Problem::new(Kind::BadCsr, detail));
+    }
+    Ok(())
+}

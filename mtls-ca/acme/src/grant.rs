@@ -1,0 +1,185 @@
+//! External account binding (RFC 8555 section 7.3.4): a key made by the security team or in the factory, which says what
+//! the account that shows it may have. One key, one account, one party.
+
+use ca_identity::{Role, SpiffeId};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::jwk::Jwk;
+use crate::jws::{Flattened, Signer};
+use crate::problem::{Kind, Problem};
+
+/// The most DNS names of a grant, and identifiers of an order.
+pub const MOST_NAMES: usize = 16;
+
+/// A kind of certificate, as the directory announces it (draft-ietf-acme-profiles).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// A service: DNS names, proved by http-01.
+    Service,
+    /// A fridge: its TPM, proved by device-attest-01.
+    Device,
+}
+
+impl Profile {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Device => "device",
+        }
+    }
+
+    /// What it is, for people.
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::Service => "A service of the house, by its DNS names (http-01)",
+            Self::Device => "A fridge, by the endorsement key of its TPM (device-attest-01)",
+        }
+    }
+}
+
+/// What an account may have: a profile, and exactly one party. Made by its constructors alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    party: SpiffeId,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Service { dns: Vec<String> },
+    Device { ek_sha256: [u8; 32] },
+}
+
+impl Grant {
+    /// A service with these DNS names, of which there is at least one.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn service(party: SpiffeId, dns: Vec<String>) -> Result<Self, String> {
+        if !matches!(party.role(), Role::Service(_)) {
+            return Err(format!("{party} is no service"));
+        }
+        if dns.is_empty() || dns.len() > MOST_NAMES {
+            return Err(format!("a service has between 1 and {MOST_NAMES} DNS names here; {} were given", dns.len()));
+        }
+        if let Some(name) = dns.iter().find(|name| !is_host_name(name)) {
+            return Err(format!("{name:?} is no host name in lower case without wildcard"));
+        }
+        Ok(Self { party, what: What::Service { dns } })
+    }
+
+    /// A fridge with the TPM whose endorsement key has this SHA-256 (over its public area).
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn device(party: SpiffeId, ek_sha256: [u8; 32]) -> Result<Self, String> {
+        if !matches!(party.role(), Role::Fridge(_)) {
+            return Err(format!("{party} is no fridge"));
+        }
+        Ok(Self { party, what: What::Device { ek_sha256 } })
+    }
+
+    /// The one party.
+    #[must_use]
+    pub const fn party(&self) -> &SpiffeId {
+        &self.party
+    }
+
+    /// The profile.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        match self.what {
+            What::Service { .. } => Profile::Service,
+            What::Device { .. } => Profile::Device,
+        }
+    }
+
+    /// The identifiers that may be ordered: DNS names, or the one permanent identifier.
+    #[must_use]
+    pub fn identifiers(&self) -> Vec<String> {
+        match &self.what {
+            What::Service { dns } => dns.clone(),
+            What::Device { ek_sha256 } => vec![HEXLOWER.encode(ek_sha256)],
+        }
+    }
+}
+
+/// RFC 1123 section 2.1, in lower case, and not something that reads as an address.
+pub(crate) fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label) && name.parse::<std::net::IpAddr>().is_err()
+}
+
+/// A binding key as it is stored.
+#[derive(Clone)]
+pub struct EabKey {
+    /// Its id.
+    pub kid: String,
+    /// The MAC key, 32 bytes.
+    pub mac_key: Zeroizing<[u8; 32]>,
+    /// What it is good for.
+    pub grant: Grant,
+    /// The account that was made with it.
+    pub account: Option<String>,
+    /// When it was made, in seconds since the Unix epoch.
+    pub created_unix_s: i64,
+    /// When it was revoked, in seconds since the Unix epoch: its account can order nothing any more.
+    pub revoked_unix_s: Option<i64>,
+}
+
+impl EabKey {
+    /// The grant, while it holds.
+    ///
+    /// # Errors
+    /// [`Kind::Unauthorized`] when the key was revoked.
+    pub(crate) fn in_force(&self) -> Result<&Grant, Problem> {
+        if self.revoked_unix_s.is_some() {
+            let detail = format!("the external account key {:?} was revoked; ask for another one", self.kid);
+            return Err(Problem::new(Kind::Unauthorized, detail));
+        }
+        Ok(&self.grant)
+    }
+}
+
+impl std::fmt::Debug for EabKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EabKey").field("kid", &self.kid).field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
+/// The id of the binding key that a binding names.
+pub(crate) fn kid_of(binding: &Value) -> Result<String, Problem> {
+    match Flattened::of_value(binding)?.signer {
+        Signer::Kid(kid) => Ok(kid),
+        Signer::Jwk(_) => Err(Problem::malformed("the external account binding names its key by a kid, not by a jwk")),
+    }
+}
+
+/// Verifies a binding of `account_key` to `key`, for a request to `url`.
+pub(crate) fn verify(binding: &Value, key: Option<&EabKey>, account_key: &Jwk, url: &str) -> Result<(), Problem> {
+    let unknown = || Problem::new(Kind::Unauthorized, "the external account key is not known here; check its id");
+    let (binding, key) = (Flattened::of_value(binding)?, key.ok_or_else(unknown)?);
+    if binding.nonce.is_some() {
+        return Err(Problem::malformed("the external account binding has a nonce, which it must not have"));
+    }
+    if binding.url != url {
+        return Err(Problem::malformed("the external account binding is for another url than the request"));
+    }
+    let bound: Value = binding.authenticated(key.mac_key.as_slice())?.json()?;
+    if &Jwk::parse(&bound)? != account_key {
+        let detail = "the external account binding is for another key than the one that signed the request";
+        return Err(Problem::new(Kind::Unauthorized, detail));
+    }
+    key.in_force().map(|_| ())
+}
