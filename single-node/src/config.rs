@@ -10,7 +10,7 @@ use crate::Fault;
 use crate::hsm::Token;
 use crate::issuer::{Issuer, Party};
 use crate::layout::{self, Layout};
-use crate::services::{OPS, PURCHASE};
+use crate::services::{AUTHORITY, OPS, PURCHASE};
 
 /// The feeds that each service has.
 const FEEDS: [(&str, &[&str]); 4] = [
@@ -50,7 +50,13 @@ fn write(layout: &Layout, name: &str, table: &Table) -> Result<(), Fault> {
 ///
 /// # Errors
 /// [`Fault`] when it cannot be written.
-pub fn write_ops(layout: &Layout, issuer: &Issuer, name: &'static str, listen: &str) -> Result<(), Fault> {
+pub fn write_ops(
+    layout: &Layout,
+    issuer: &Issuer,
+    name: &'static str,
+    listen: &str,
+    authority: &str,
+) -> Result<(), Fault> {
     let (certificate, key, bundle) = issuer.files(&Party::Service(name));
     let config = table([
         ("listen", text(listen)),
@@ -60,8 +66,15 @@ pub fn write_ops(layout: &Layout, issuer: &Issuer, name: &'static str, listen: &
         ("trust_domain", text(issuer.trust_domain())),
         ("database", path(&layout.state(&format!("{name}.sqlite")))),
         ("ready_file", path(&layout.ready(name))),
+        ("authority", follows(layout, name, authority)),
     ]);
     write(layout, name, &config)
+}
+
+/// How a service follows the authority at this address.
+fn follows(layout: &Layout, name: &str, authority: &str) -> Value {
+    let kept = layout.state(&format!("{name}-revocations.pem"));
+    Value::Table(table([("address", text(authority)), ("revocations", path(&kept))]))
 }
 
 /// What purchase-session is told besides.
@@ -114,6 +127,7 @@ pub fn write_purchase(layout: &Layout, issuer: &Issuer, asked: &Purchase<'_>) ->
         ("identity", Value::Table(identity)),
         ("hsm", Value::Table(hsm)),
         ("processor", Value::Table(processor)),
+        ("authority", follows(layout, PURCHASE, asked.addresses.get(AUTHORITY).map_or("", String::as_str))),
         ("subscribers", Value::Array(OPS.iter().map(|(name, _)| subscriber(name)).collect())),
         ("feeds", Value::Array(FEEDS.iter().map(feed).collect())),
     ]);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use authority::{Authority, AuthorityConfig, IssuedFiles, KeyPairPem, Names, Order, Pin, Profile, SubjectKey};
+use authority::{
+    Authority, AuthorityConfig, IssuedFiles, KeyPairPem, Names, Order, Pin, Profile, Reason, SubjectKey, Which,
+};
 use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, ServiceName, SpiffeId, TrustDomain};
 use ca_mtls::{Identity, TrustBundle};
 
@@ -100,6 +102,19 @@ impl Issuer {
         let identity = Identity::from_pem(chain.chain_pem.as_bytes(), pem.expose().as_bytes());
         let bundle = TrustBundle::from_pem(self.authority.trust_bundle_pem().as_bytes());
         Ok((identity.map_err(Fault::of(&what))?, bundle.map_err(Fault::of("the trust bundle"))?))
+    }
+
+    /// Takes back every certificate that `party` holds, as `larder-ca revoke` does.
+    ///
+    /// # Errors
+    /// [`Fault`] when there is none, or the authority refuses.
+    pub fn revoke(&self, party: &Party) -> Result<(), Fault> {
+        let what = format!("the revocation of {}", party.name());
+        let (_, id, _) = self.asked(party)?;
+        self.authority
+            .revoke(&Which::Party(id), Reason::KeyCompromise, authority::now_unix_s())
+            .map(|_| ())
+            .map_err(Fault::of(&what))
     }
 
     /// Issues anew to everybody who has an identity; the services read their files again by themselves.

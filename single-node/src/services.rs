@@ -9,5 +9,7 @@ pub const OPS: [(&str, ServiceName); 4] = [
     ("status", ServiceName::Status),
     ("admin", ServiceName::Admin),
 ];
+/// The certificate authority, which tells the others what was revoked.
+pub const AUTHORITY: &str = "authority";
 /// The service inside it.
 pub const PURCHASE: &str = "purchase-session";

@@ -18,7 +18,7 @@ use crate::ops::Ops;
 use crate::secrets::write_secret;
 use crate::{Fault, config, ports};
 
-pub use crate::services::{OPS, PURCHASE};
+pub use crate::services::{AUTHORITY, OPS, PURCHASE};
 
 /// The person whose identity the commands use.
 pub const OPERATOR: Party = Party::Operator("operator");
@@ -61,8 +61,10 @@ impl Stack {
         let mut children = Children::default();
         told("a card processor, outside our walls");
         let processor = start_processor(&layout, &mut children).await?;
+        told("the certificate authority's server, which says what was revoked");
+        let authority = start_authority(&layout, &ca, &mut children).await?;
         told("inventory, customers, status and admin: the non-PCI zone");
-        let addresses = start_services(&layout, &issuer, &pci, &processor, &mut children).await?;
+        let addresses = start_services(&layout, &issuer, &pci, &processor, authority, &mut children).await?;
         let clients = OPS
             .iter()
             .map(|(name, service)| Ok((*name, client(&issuer, *service, &addresses, &OPERATOR)?)))
@@ -200,11 +202,33 @@ async fn start_processor(layout: &Layout, children: &mut Children) -> Result<Pro
     Ok(processor)
 }
 
+/// Starts the authority's server; gives its address.
+async fn start_authority(layout: &Layout, ca: &Token, children: &mut Children) -> Result<String, Fault> {
+    let [port] = ports::free()?;
+    let address = format!("127.0.0.1:{port}");
+    let (dir, ready) = (layout.authority(), layout.ready(AUTHORITY));
+    let arguments = [
+        ("--dir", dir.display().to_string()),
+        ("--services", address.clone()),
+        ("--dns", "localhost".to_owned()),
+        ("--ip", "127.0.0.1".to_owned()),
+        ("--ready-file", ready.display().to_string()),
+    ];
+    let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    let arguments = std::iter::once("serve".to_owned()).chain(arguments).collect();
+    let environment = vec![("SOFTHSM2_CONF".to_owned(), ca.conf.clone())];
+    let service = service(layout, AUTHORITY, "larder-ca", arguments, environment)?;
+    children.start(service.clone())?;
+    children.all_ready(&[service]).await?;
+    Ok(address)
+}
+
 async fn start_services(
     layout: &Layout,
     issuer: &Issuer,
     pci: &Token,
     processor: &Processor,
+    authority: String,
     children: &mut Children,
 ) -> Result<BTreeMap<String, String>, Fault> {
     let [purchase, inventory, customers, status, admin] = ports::free()?;
@@ -214,10 +238,11 @@ async fn start_services(
     let mut services = Vec::new();
     for (name, _) in OPS {
         let listen = addresses.get(name).cloned().unwrap_or_default();
-        config::write_ops(layout, issuer, name, &listen)?;
+        config::write_ops(layout, issuer, name, &listen, &authority)?;
         let arguments = vec!["--config".to_owned(), layout.config(name).display().to_string()];
         services.push(service(layout, name, &format!("ops-{name}"), arguments, Vec::new())?);
     }
+    addresses.insert(AUTHORITY.to_owned(), authority);
     addresses.insert(PURCHASE.to_owned(), format!("127.0.0.1:{purchase}"));
     let asked = config::Purchase {
         base_url: &processor.base_url,

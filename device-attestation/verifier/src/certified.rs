@@ -1,7 +1,8 @@
 //! A key of which the same TPM says that it holds it.
 
-use attest_evidence::{Curve, Public, Said};
+use attest_evidence::{Curve, HashAlgorithm, Public, Said};
 
+use crate::spki::spki;
 use crate::{KeyFlaw, Refusal, Signed, key::name};
 
 /// A key that lives in the TPM of the attestation key which certified it, was made there, and signs only under a policy.
@@ -34,6 +35,9 @@ impl CertifiedKey {
         if !may.signs() || may.decrypts() {
             return Err(KeyFlaw::NotForSigning.into());
         }
+        if key.name_hash == HashAlgorithm::Sha1 {
+            return Err(KeyFlaw::Algorithm.into());
+        }
         if policy.is_empty() || key.policy != policy || may.is_usable_without_policy() {
             return Err(KeyFlaw::Policy.into());
         }
@@ -44,6 +48,12 @@ impl CertifiedKey {
     #[must_use]
     pub const fn curve(&self) -> Curve {
         self.curve
+    }
+
+    /// Its SubjectPublicKeyInfo in DER: what a certificate of it must hold, byte for byte.
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
+        spki(self.curve, &self.point)
     }
 
     /// Its point, uncompressed: what a certificate request must be for.

@@ -57,6 +57,15 @@ impl EndorsementKey {
         Ok(Self { curve: key.key.curve, point: point.to_vec(), hash: key.name_hash, key_bits })
     }
 
+    /// The key that the TCG's template makes of a point (EK Credential Profile 2.5, templates L-2 and H-3).
+    pub(crate) fn of_template(curve: Curve, point: &[u8]) -> Self {
+        let (hash, key_bits) = match curve {
+            Curve::P256 => (HashAlgorithm::Sha256, 128),
+            Curve::P384 => (HashAlgorithm::Sha384, 256),
+        };
+        Self { curve, point: point.to_vec(), hash, key_bits }
+    }
+
     /// Makes a credential of `secret`, 1 to 32 bytes, which this key's TPM gives out only if `for_key` is in it as well.
     ///
     /// # Errors

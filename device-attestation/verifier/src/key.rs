@@ -50,6 +50,9 @@ impl AttestationKey {
             Some(KeyFlaw::NotRestricted)
         } else if !may.signs() || may.decrypts() {
             Some(KeyFlaw::NotForSigning)
+        } else if key.name_hash == HashAlgorithm::Sha1 {
+            // Two keys can be made whose names are the same.
+            Some(KeyFlaw::Algorithm)
         } else if key.key.curve != Curve::P256 || key.scheme != Scheme::Ecdsa(HashAlgorithm::Sha256) {
             Some(KeyFlaw::Algorithm)
         } else {

@@ -8,6 +8,7 @@ use attest_verifier::{
     Appraisal, AttestationKey, CertifiedKey, CheckedQuote, KeyFlaw, ReferenceValues, Refusal, ReplayedQuote, Signed,
     UnknownEvent,
 };
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use support::*;
 
 const BOOT: [(u32, u32, [u8; 32]); 4] =
@@ -181,7 +182,13 @@ fn an_attestation_key_that_proves_nothing_is_refused() {
     assert_eq!(flaw(ATTESTS | DECRYPTS), KeyFlaw::NotForSigning.into());
     let sha1 = AttestationKey::accept(&key.area_with(ATTESTS, &[], 0x0004));
     assert_eq!(sha1, Err(KeyFlaw::Algorithm.into()));
+    assert_eq!(AttestationKey::accept(&named_by_sha1(&key.area(ATTESTS, &[]))), Err(KeyFlaw::Algorithm.into()));
     assert_eq!(accepted(&key).name(), name(&key.area(ATTESTS, &[])));
+}
+
+/// The same key, named by a hash of which two keys can have the same.
+fn named_by_sha1(area: &[u8]) -> Vec<u8> {
+    [&area[..2], &[0x00, 0x04], &area[4..]].concat()
 }
 
 #[test]
@@ -197,6 +204,11 @@ fn a_certified_key_is_the_one_presented_and_bound_to_the_policy() {
     let certified = certify(&area, &area, &POLICY).unwrap();
     assert_eq!((certified.curve(), certified.point().len(), certified.point()[0]), (Curve::P256, 65, 4));
     assert_eq!(certify(&area, &other.area(SERVES, &POLICY), &POLICY), Err(Refusal::AnotherKey));
+    let sha1 = named_by_sha1(&area);
+    let sha1_name = [&[0x00, 0x04][..], digest(&SHA1_FOR_LEGACY_USE_ONLY, &sha1).as_ref()].concat();
+    let statement = certification_of(NONCE, &sha1_name);
+    let signed = Signed::check(&accepted(&key), &statement, &key.sign(&statement), NONCE).unwrap();
+    assert_eq!(CertifiedKey::of(&signed, &sha1, &POLICY), Err(KeyFlaw::Algorithm.into()));
     // The same key with other attributes is another key.
     assert_eq!(certify(&tls.area(SIGNS, &POLICY), &area, &POLICY), Err(Refusal::AnotherKey));
     let flaw = |attributes: u32, bound_to: &[u8], policy: &[u8]| {

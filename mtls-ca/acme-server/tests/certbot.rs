@@ -67,7 +67,7 @@ fn start(token: &TestToken) -> World {
     };
     let authority = Authority::init(&config, now_unix_s()).unwrap();
     let (key, pair) = SubjectKey::generate().unwrap();
-    let own = SpiffeId::parse("spiffe://larder.internal/service/acme").unwrap();
+    let own = SpiffeId::parse("spiffe://larder.internal/service/authority").unwrap();
     let names = Names { dns: vec!["localhost".into()], ip: vec![] };
     let chain = authority.issue(&Order::new(Profile::Service, &own, names, key, 3600).unwrap(), now_unix_s()).unwrap();
     let files =

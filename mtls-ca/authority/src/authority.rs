@@ -15,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::chain::pem;
 use crate::check::{self, Expected};
 use crate::log::{Draft, EntryState, Head, Kind, Log};
 use crate::template::{self, Life, TokenKey};
@@ -46,28 +47,35 @@ pub struct Renewed {
 }
 
 /// A certificate of the authority and the key it belongs to.
-struct Own {
-    kind: Kind,
-    key: KeyName,
-    point: Vec<u8>,
-    der: Vec<u8>,
+pub(crate) struct Own {
+    pub(crate) kind: Kind,
+    pub(crate) key: KeyName,
+    pub(crate) point: Vec<u8>,
+    pub(crate) der: Vec<u8>,
     path: PathBuf,
 }
 
+impl Own {
+    /// Where its revocation list of the moment is, DER.
+    pub(crate) fn list_path(&self) -> PathBuf {
+        self.path.with_extension("crl")
+    }
+}
+
 /// What changes while the authority is open.
-struct State {
-    log: Log,
+pub(crate) struct State {
+    pub(crate) log: Log,
     root: Own,
-    device: Own,
-    service: Own,
+    pub(crate) device: Own,
+    pub(crate) service: Own,
 }
 
 /// An open authority; shareable between threads.
 pub struct Authority {
-    token: Token,
+    pub(crate) token: Token,
     trust_domain: TrustDomain,
     dir: PathBuf,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
 impl Authority {
@@ -147,7 +155,7 @@ impl Authority {
         let verdict = check::leaf(&der, order, &expected);
         let entry = record(log, template::kind_of(order.profile()), order.id().as_str(), &life, &der, verdict)?;
         Ok(IssuedChain {
-            chain_pem: [pem(&der), pem(&issuer.der)].concat(),
+            chain_pem: [pem("CERTIFICATE", &der), pem("CERTIFICATE", &issuer.der)].concat(),
             serial: entry.serial,
             not_before_unix_s: life.not_before_unix_s,
             not_after_unix_s: life.not_after_unix_s,
@@ -181,7 +189,7 @@ impl Authority {
     /// The roots to trust, PEM.
     #[must_use]
     pub fn trust_bundle_pem(&self) -> String {
-        pem(&self.state.lock().unwrap_or_else(PoisonError::into_inner).root.der)
+        pem("CERTIFICATE", &self.state.lock().unwrap_or_else(PoisonError::into_inner).root.der)
     }
 
     /// The end of the issuance log as this authority last knew it.
@@ -238,7 +246,7 @@ fn certify(
     let verdict =
         check::authority(&own.der, own.kind, &Expected { point: &own.point, life: &life, issuer: issuer_der });
     record(log, own.kind, &template::authority_name(own.kind, trust_domain), &life, &own.der, verdict)?;
-    files::write(&own.path, pem(&own.der).as_bytes(), 0o644)?;
+    files::write(&own.path, pem("CERTIFICATE", &own.der).as_bytes(), 0o644)?;
     Ok(own)
 }
 
@@ -301,19 +309,6 @@ fn life(now_unix_s: i64, seconds: i64) -> Result<Life, AuthorityError> {
     }
     let time = |offset| now_unix_s.checked_add(offset).ok_or(Refusal::Time(now_unix_s));
     Ok(Life { serial, not_before_unix_s: time(-BACKDATE_S)?, not_after_unix_s: time(seconds)? })
-}
-
-fn pem(der: &[u8]) -> String {
-    let text = data_encoding::BASE64.encode(der);
-    let mut lines = String::from("-----BEGIN CERTIFICATE-----\n");
-    for (at, letter) in text.chars().enumerate() {
-        if at > 0 && at % 64 == 0 {
-            lines.push('\n');
-        }
-        lines.push(letter);
-    }
-    lines.push_str("\n-----END CERTIFICATE-----\n");
-    lines
 }
 
 #[cfg(test)]

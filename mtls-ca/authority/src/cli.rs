@@ -2,37 +2,24 @@
 //!
 //! Output goes to the writer it is given, time is an argument: so the commands are tested as they are run.
 
+mod revoke;
+mod serve;
+mod shared;
+
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, SpiffeId, TrustDomain};
 use clap::{Args, Subcommand, ValueEnum};
-use thiserror::Error;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+pub use self::shared::CliError;
+use self::shared::{Place, describe, moment};
 use crate::{
-    Authority, AuthorityConfig, AuthorityError, Entry, EntryState, Head, IssuedFiles, Names, Order, Pin, Profile,
-    Refusal, SubjectKey, files, read_log,
+    Authority, AuthorityConfig, Entry, EntryState, IssuedFiles, Names, Order, Pin, Profile, Refusal, SubjectKey, files,
+    read_log, revoked_serials,
 };
-
-/// Why a command did not end well.
-#[derive(Debug, Error)]
-pub enum CliError {
-    /// The authority did not do it.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// The output could not be written.
-    #[error("the output could not be written: {0}")]
-    Output(#[from] io::Error),
-}
-
-impl From<Refusal> for CliError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Authority(refusal.into())
-    }
-}
 
 /// What `larder-ca` can do.
 #[derive(Debug, Subcommand)]
@@ -45,6 +32,12 @@ pub enum Command {
     Renew(Renew),
     /// Verify the issuance log and show it
     List(List),
+    /// Take certificates back before their time
+    Revoke(revoke::Revoke),
+    /// Sign the revocation lists again, so that they do not run out
+    Crl(revoke::Crl),
+    /// Publish the revocation lists to the services of the house, until told to end
+    Serve(serve::Serve),
 }
 
 /// Arguments of `init`.
@@ -113,17 +106,6 @@ pub struct List {
     json: bool,
 }
 
-/// Which authority, and how to log in when its settings do not say.
-#[derive(Debug, Args)]
-struct Place {
-    /// Folder of the authority
-    #[arg(long)]
-    dir: PathBuf,
-    /// File with the token's PIN, mode 0600, if it is another than at init
-    #[arg(long)]
-    pin_file: Option<PathBuf>,
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ProfileArgument {
     Service,
@@ -142,6 +124,9 @@ impl Command {
             Self::Issue(arguments) => issue(&arguments, now_unix_s, out),
             Self::Renew(arguments) => renew(&arguments.place, now_unix_s, out),
             Self::List(arguments) => list(&arguments, now_unix_s, out),
+            Self::Revoke(arguments) => revoke::revoke(&arguments, now_unix_s, out),
+            Self::Crl(arguments) => revoke::crl(&arguments, now_unix_s, out),
+            Self::Serve(arguments) => serve::run(&arguments, out),
         }
     }
 }
@@ -212,10 +197,11 @@ fn list(arguments: &List, now_unix_s: i64, out: &mut dyn Write) -> Result<(), Cl
     if !arguments.json {
         writeln!(out, "{:<32}  {:<20}  {:<20}  {:<20}  {:<8}  SUBJECT", "SERIAL", "KIND", "FROM", "TO", "STATE")?;
     }
+    let revoked = revoked_serials(&arguments.dir)?;
     let mut written = Ok(());
     let head = read_log(&arguments.dir, |entry| {
         if written.is_ok() {
-            written = if arguments.json { json(entry, out) } else { row(entry, now_unix_s, out) };
+            written = if arguments.json { json(entry, out) } else { row(entry, &revoked, now_unix_s, out) };
         }
     })?;
     written?;
@@ -230,9 +216,10 @@ fn json(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", serde_json::to_string(entry).map_err(io::Error::other)?)
 }
 
-fn row(entry: &Entry, now_unix_s: i64, out: &mut dyn Write) -> io::Result<()> {
+fn row(entry: &Entry, revoked: &HashSet<String>, now_unix_s: i64, out: &mut dyn Write) -> io::Result<()> {
     let state = match entry.state {
         EntryState::Withheld => "withheld",
+        EntryState::Issued if entry.kind.is_leaf() && revoked.contains(&entry.serial) => "revoked",
         EntryState::Issued if now_unix_s > entry.not_after_unix_s => "expired",
         EntryState::Issued => "good",
     };
@@ -244,12 +231,6 @@ fn row(entry: &Entry, now_unix_s: i64, out: &mut dyn Write) -> io::Result<()> {
         entry.kind.as_str(),
         entry.subject
     )
-}
-
-impl Place {
-    fn open(&self) -> Result<Authority, AuthorityError> {
-        Authority::open(&AuthorityConfig::load(&self.dir, self.pin_file.clone().map(Pin::File))?)
-    }
 }
 
 /// Reads a whole id, a path, or a name alone, to which the profile gives the kind.
@@ -267,18 +248,6 @@ fn read_id(text: &str, profile: Profile, trust_domain: &TrustDomain) -> Result<S
         SpiffeId::parse_path_in(trust_domain, &format!("{kind}/{text}"))
     };
     parsed.map_err(|why| Refusal::Id { text: text.to_owned(), why })
-}
-
-fn describe(head: &Head) -> String {
-    format!("{} entries, head {}", head.entries, head.hash)
-}
-
-/// A moment as people read it, UTC, to the second.
-fn moment(unix_s: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(unix_s)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_else(|| format!("{unix_s} s"))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Tests of the commands' words and arguments that need no token; the commands as a whole are run in `tests/command_line.rs`.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use ca_identity::TrustDomain;
 use clap::Parser;
 
-use super::{CliError, Command, describe, moment, read_id, row};
+use super::shared::{CliError, describe, moment};
+use super::{Command, read_id, row};
 use crate::log::{Draft, Log};
 use crate::{AuthorityError, Entry, EntryState, Head, Kind, Profile, Refusal};
 
@@ -61,7 +63,7 @@ fn an_id_may_be_whole_a_path_or_a_name() {
 fn a_row_says_whether_the_certificate_is_good() {
     let shown = |entry: &Entry| {
         let mut out = Vec::new();
-        row(entry, NOW, &mut out).unwrap();
+        row(entry, &HashSet::new(), NOW, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
     assert!(shown(&entry(EntryState::Issued, NOW)).contains("  good  "));

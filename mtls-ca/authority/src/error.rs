@@ -100,6 +100,9 @@ pub enum Refusal {
     /// A key we do not certify.
     #[error("the key cannot be certified: {0}; make a P-256 key and a request signed with it")]
     Key(String),
+    /// No certificate that lives is meant.
+    #[error("{0} has no certificate that lives, so there is nothing to revoke; `larder-ca list` shows what there is")]
+    NothingToRevoke(String),
     /// A time no calendar holds.
     #[error("the time {0} s since the epoch is out of range; check the clock")]
     Time(i64),
@@ -138,6 +141,7 @@ impl Refusal {
             Self::Lifetime { .. } => "lifetime",
             Self::IssuerTooOld { .. } => "issuer_too_old",
             Self::Key(_) => "key",
+            Self::NothingToRevoke(_) => "nothing_to_revoke",
             Self::Time(_) => "time",
             Self::Unreadable { .. } => "unreadable",
             Self::Id { .. } => "id",
@@ -170,6 +174,9 @@ pub enum Fault {
     /// Another process held the log for too long.
     #[error("{} is held by another process; wait until it has ended, then ask again", .0.display())]
     Busy(PathBuf),
+    /// The server.
+    #[error("the authority cannot serve: {0}")]
+    Serve(String),
     /// A certificate could not be put together.
     #[error("the certificate could not be made: {0}")]
     Encoding(String),
@@ -203,6 +210,14 @@ pub enum Corrupt {
     /// A certificate of the authority itself.
     #[error("{} is not a certificate of this authority's key: {why}; restore it from a backup", path.display())]
     Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A revocation list.
+    #[error("the revocation list {} cannot be used: {why}; restore it from a backup", path.display())]
+    List {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -242,6 +257,7 @@ mod tests {
             Refusal::Lifetime { asked_s: 1, min_s: 300, max_s: 604_800 },
             Refusal::IssuerTooOld { issuer: "device-intermediate", not_after_unix_s: 7 },
             Refusal::Key("it is not a P-256 key".into()),
+            Refusal::NothingToRevoke("fridge/f1".into()),
             Refusal::Time(i64::MAX),
             Refusal::Unreadable { path: "file".into(), source: io::ErrorKind::NotFound.into() },
             Refusal::Id { text: "x".into(), why: SpiffeId::parse("x").unwrap_err() },
@@ -270,6 +286,7 @@ mod tests {
             "between 300 s and 604800 s",
             "larder-ca renew",
             "make a P-256 key",
+            "larder-ca list",
             "check the clock",
             "cannot read file",
             "write spiffe://",

@@ -7,6 +7,7 @@
 //! A last line without its end is what a crash in the middle of an append leaves; its certificate never left, so it is
 //! cut off, loudly.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,7 +28,7 @@ const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What was signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The root's own certificate.
@@ -42,6 +43,10 @@ pub enum Kind {
     Service,
     /// A person's leaf.
     Operator,
+    /// The list of fridges' certificates that were revoked.
+    DeviceList,
+    /// The list of services' and operators' certificates that were revoked.
+    ServiceList,
 }
 
 impl Kind {
@@ -55,7 +60,15 @@ impl Kind {
             Self::Device => "device",
             Self::Service => "service",
             Self::Operator => "operator",
+            Self::DeviceList => "device-list",
+            Self::ServiceList => "service-list",
         }
+    }
+
+    /// Whether it is a party's certificate.
+    #[must_use]
+    pub const fn is_leaf(self) -> bool {
+        matches!(self, Self::Device | Self::Service | Self::Operator)
     }
 }
 
@@ -81,15 +94,15 @@ pub struct Entry {
     pub state: EntryState,
     /// What was signed.
     pub kind: Kind,
-    /// The party's SPIFFE id, or the name of an authority.
+    /// The party's SPIFFE id, the name of an authority, or what a list holds.
     pub subject: String,
-    /// The certificate's serial number, lowercase hex.
+    /// The certificate's serial number, or the list's number, lowercase hex.
     pub serial: String,
     /// First second of its life, since the Unix epoch.
     pub not_before_unix_s: i64,
     /// Last second of its life, since the Unix epoch.
     pub not_after_unix_s: i64,
-    /// SHA-256 of the certificate in DER, lowercase hex.
+    /// SHA-256 of the certificate or list in DER, lowercase hex.
     pub certificate_sha256: String,
     /// SHA-256 of this line with this field empty, lowercase hex.
     pub hash: String,
@@ -141,11 +154,13 @@ pub(crate) struct Log {
     /// Bytes verified so far.
     position: u64,
     head: Head,
+    /// The hash of the last list of each kind that was signed for use.
+    lists: BTreeMap<Kind, String>,
 }
 
 impl Log {
     fn at(dir: &Path) -> Self {
-        Self { path: dir.join("issued.jsonl"), position: 0, head: Head::empty() }
+        Self { path: dir.join("issued.jsonl"), position: 0, head: Head::empty(), lists: BTreeMap::new() }
     }
 
     /// Makes an empty log; there must be none yet.
@@ -167,6 +182,18 @@ impl Log {
         Ok(log)
     }
 
+    /// Verifies what others have appended since.
+    pub(crate) fn refresh(&mut self) -> Result<(), AuthorityError> {
+        let mut file = self.open_file()?;
+        lock(&file, &self.path)?;
+        self.catch_up(&mut file, &mut |_| ())
+    }
+
+    /// The hash of the last list of this kind, as far as the log was read.
+    pub(crate) fn last_list(&self, kind: Kind) -> Option<&str> {
+        self.lists.get(&kind).map(String::as_str)
+    }
+
     pub(crate) fn head(&self) -> &Head {
         &self.head
     }
@@ -186,7 +213,7 @@ impl Log {
             return Err(self.disk("cannot append to", source).into());
         }
         self.position = self.position.saturating_add(length(&line));
-        self.head = Head { entries: entry.sequence, hash: entry.hash.clone() };
+        self.advance(&entry);
         Ok(entry)
     }
 
@@ -228,10 +255,17 @@ impl Log {
             let entry = self.verify(line.trim_end_matches('\n'))?;
             each(&entry);
             self.position = self.position.saturating_add(length(&line));
-            self.head = Head { entries: entry.sequence, hash: entry.hash };
+            self.advance(&entry);
         }
         tracing::warn!(entries = self.head.entries, "the issuance log ended in a torn line; it was cut off");
         file.set_len(self.position).and_then(|()| file.sync_data()).map_err(|e| self.disk("cannot repair", e).into())
+    }
+
+    fn advance(&mut self, entry: &Entry) {
+        if matches!(entry.kind, Kind::DeviceList | Kind::ServiceList) && entry.state == EntryState::Issued {
+            self.lists.insert(entry.kind, entry.certificate_sha256.clone());
+        }
+        self.head = Head { entries: entry.sequence, hash: entry.hash.clone() };
     }
 
     fn verify(&self, line: &str) -> Result<Entry, AuthorityError> {
@@ -267,7 +301,7 @@ impl Log {
 }
 
 /// Takes the lock, which ends with the file; waits for others, but not for ever.
-fn lock(file: &File, path: &Path) -> Result<(), Fault> {
+pub(crate) fn lock(file: &File, path: &Path) -> Result<(), Fault> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(()),

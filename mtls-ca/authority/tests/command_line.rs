@@ -147,3 +147,42 @@ fn every_refusal_says_what_to_do() {
     let said = larder_ca(&token, &["renew", "--dir", ca.to_str().unwrap()]).unwrap();
     assert!(said.contains("Nothing to renew"), "{said}");
 }
+
+#[test]
+fn revoking_is_shown_first_and_done_with_yes() {
+    let token = made("revoke");
+    let ca = dir(&token);
+    let place = ["revoke", "--dir", ca.to_str().unwrap()];
+    let revoke = |more: &[&str]| larder_ca(&token, &[place.as_slice(), more].concat());
+    issue(&token, &["--profile", "device", "--id", "f1"]).unwrap();
+    let serial: String = {
+        let line: serde_json::Value = serde_json::from_str(log_lines(&ca).last().unwrap()).unwrap();
+        line["serial"].as_str().unwrap().to_owned()
+    };
+    let shown = revoke(&["--party", "fridge/f1"]).unwrap();
+    assert!(
+        shown.contains(&serial) && shown.contains("Nothing was revoked") && shown.contains("with --yes"),
+        "{shown}"
+    );
+    assert_eq!(log_lines(&ca).len(), 4);
+    let done = revoke(&["--serial", &serial.to_uppercase(), "--reason", "key-compromise", "--yes"]).unwrap();
+    assert!(done.contains("Revoked 1, reason keyCompromise") && done.contains("Next: "), "{done}");
+    let json = revoke(&["--party", "spiffe://larder.internal/fridge/f1", "--json"]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["revoked"], &json["certificates"][0]["serial"]), (&false.into(), &serial.as_str().into()));
+    for (wrong, why) in [
+        (&["--party", "fridge/f2", "--yes"][..], "nothing to revoke"),
+        (&["--party", "f1", "--yes"], "is no name of a party"),
+        (&["--serial", "00", "--yes"], "nothing to revoke"),
+        (&["--yes"], "--serial"),
+    ] {
+        let complained = revoke(wrong).unwrap_err();
+        assert!(complained.contains(why), "{complained}");
+    }
+    let said = larder_ca(&token, &["crl", "--dir", ca.to_str().unwrap()]).unwrap();
+    assert!(said.contains("device.crl") && ca.join("service.crl").exists(), "{said}");
+    let listed = larder_ca(&token, &["list", "--dir", ca.to_str().unwrap()]).unwrap();
+    let line = listed.lines().find(|line| line.starts_with(&serial)).unwrap();
+    assert!(line.contains("  revoked   spiffe://larder.internal/fridge/f1"), "{line}");
+    assert!(listed.contains("device-list") && listed.contains("1 certificates revoked"), "{listed}");
+}

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 
 use crate::provider::provider;
 use crate::verify::{ClientChain, ClientJudge, ServerJudge};
-use crate::{Identity, MtlsError, TrustBundle};
+use crate::{Identity, MtlsError, Revocations, TrustBundle};
 
 /// The configuration of a server that admits any party of `trust_domain` and nobody else.
 ///
@@ -31,7 +31,7 @@ pub fn server_config(
 ) -> Result<Arc<ServerConfig>, MtlsError> {
     let key = Arc::new(ArcSwap::new(identity.certified()));
     let chain = Arc::new(ArcSwap::from_pointee(client_chain(bundle)?));
-    server(key, chain, trust_domain, alpn)
+    server(key, chain, Arc::default(), trust_domain, alpn)
 }
 
 /// The configuration of a client that speaks to `expected_server` and to nobody else.
@@ -60,10 +60,11 @@ pub(crate) fn client_chain(bundle: &TrustBundle) -> Result<ClientChain, MtlsErro
 pub(crate) fn server(
     key: Arc<ArcSwap<CertifiedKey>>,
     chain: Arc<ArcSwap<ClientChain>>,
+    revocations: Arc<Revocations>,
     trust_domain: &TrustDomain,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, MtlsError> {
-    let judge = ClientJudge::new(chain, trust_domain.clone(), provider());
+    let judge = ClientJudge::new(chain, revocations, trust_domain.clone(), provider());
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|why| MtlsError::Config(why.to_string()))?

@@ -127,6 +127,11 @@ impl TrustBundle {
         self.roots.len()
     }
 
+    /// The roots as anchors.
+    pub(crate) fn anchors(&self) -> &[rustls_pki_types::TrustAnchor<'static>] {
+        &self.roots.roots
+    }
+
     /// The roots as rustls takes them.
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.roots)

@@ -5,25 +5,32 @@
 //! here that turns a check off. The one exception has a type of its own, so that it cannot be taken by mistake:
 //! [`EnrolmentServer`] shows its certificate to those who have none yet. Sessions are never resumed, because a resumed
 //! session skips the certificate and so would outlive a replaced trust bundle. Files are re-read on demand and swapped
-//! while connections run; a bad file leaves the last good one in force.
+//! while connections run; a bad file leaves the last good one in force. What the authority revokes is refused at the
+//! handshake, and live connections of it are told to close.
 //!
 //! It leaves the names to `ca-identity`, making certificates to `authority`, listening, limits on connections and what a
 //! peer may do to each service.
 
 mod accept;
 mod config;
+mod crl;
 mod enrolment;
 mod error;
+mod follow;
 mod identity;
 mod peer;
 mod provider;
 mod reload;
+mod revocation;
 mod verify;
 
 pub use accept::{AcceptError, ConnectError, accept, connect};
 pub use config::{client_config, server_config};
+pub use crl::{CheckedCrl, CrlError};
 pub use enrolment::EnrolmentServer;
 pub use error::MtlsError;
+pub use follow::{Follower, Lists};
 pub use identity::{Identity, TrustBundle};
 pub use peer::{Peer, PeerError, peer};
 pub use reload::{IdentityFiles, Reload, ReloadingClient, ReloadingServer};
+pub use revocation::{Applied, End, LiveConnection, Revocations};

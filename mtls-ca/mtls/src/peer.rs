@@ -43,6 +43,12 @@ pub enum PeerError {
     /// A certificate authority's own certificate shown as if it were a party's.
     #[error("the certificate is an authority's, not a party's")]
     Authority,
+    /// The authority took the certificate back.
+    #[error("the certificate with serial number {serial} was revoked; the party must be issued another")]
+    Revoked {
+        /// Its serial number, lowercase hex.
+        serial: String,
+    },
     /// The certificate was good when the connection began and is not any more.
     #[error("the certificate expired at {not_after_unix_s} s; the time now is {now_unix_s} s")]
     Expired {
@@ -60,6 +66,8 @@ pub struct Peer {
     pub id: SpiffeId,
     /// The certificate's serial number, lowercase hex without separators.
     pub serial: String,
+    /// The name of the authority that issued it, as RFC 4514 writes names; with the serial number it names the certificate.
+    pub issuer: String,
     /// The last second of the certificate's life, since the Unix epoch.
     pub not_after: i64,
 }
@@ -85,7 +93,12 @@ impl Peer {
 /// [`PeerError`] when there is no certificate, or it does not name exactly one party.
 pub fn peer(certificates: &[CertificateDer<'_>]) -> Result<Peer, PeerError> {
     let leaf = parse(certificates.first().ok_or(PeerError::NoCertificate)?)?;
-    Ok(Peer { id: name_of(&leaf)?, serial: hex(leaf.raw_serial()), not_after: leaf.validity().not_after.timestamp() })
+    Ok(Peer {
+        id: name_of(&leaf)?,
+        serial: hex(leaf.raw_serial()),
+        issuer: leaf.issuer().to_string(),
+        not_after: leaf.validity().not_after.timestamp(),
+    })
 }
 
 /// Parses exactly one certificate, with nothing behind it.
@@ -110,7 +123,7 @@ pub(crate) fn name_of(certificate: &X509Certificate<'_>) -> Result<SpiffeId, Pee
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -123,7 +136,7 @@ mod tests {
     #[test]
     fn a_certificate_lives_through_its_last_second() {
         let id = SpiffeId::parse("spiffe://larder.internal/fridge/f1").unwrap();
-        let peer = Peer { id, serial: "0a".into(), not_after: 100 };
+        let peer = Peer { id, serial: "0a".into(), issuer: "CN=one".into(), not_after: 100 };
         assert_eq!(peer.check_alive(100), Ok(()));
         assert_eq!(peer.check_alive(101), Err(PeerError::Expired { not_after_unix_s: 100, now_unix_s: 101 }));
     }

@@ -10,15 +10,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ca_identity::{SpiffeId, TrustDomain};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server;
 
 use crate::config::{client, client_chain, server};
 use crate::verify::ClientChain;
-use crate::{Identity, MtlsError, Peer, TrustBundle};
+use crate::{AcceptError, Identity, LiveConnection, MtlsError, Peer, Revocations, TrustBundle, accept};
 
 /// Where a process finds what it is and whom it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub struct ReloadingServer {
     id: SpiffeId,
     key: Arc<ArcSwap<CertifiedKey>>,
     chain: Arc<ArcSwap<ClientChain>>,
+    bundle: ArcSwap<TrustBundle>,
+    revocations: Arc<Revocations>,
     config: Arc<ServerConfig>,
 }
 
@@ -81,8 +86,10 @@ impl ReloadingServer {
         let (identity, bundle) = files.load()?;
         let key = Arc::new(ArcSwap::new(identity.certified()));
         let chain = Arc::new(ArcSwap::from_pointee(client_chain(&bundle)?));
-        let config = server(Arc::clone(&key), Arc::clone(&chain), trust_domain, alpn)?;
-        Ok(Self { files, id: identity.id().clone(), key, chain, config })
+        let revocations = Arc::<Revocations>::default();
+        let config = server(Arc::clone(&key), Arc::clone(&chain), Arc::clone(&revocations), trust_domain, alpn)?;
+        let bundle = ArcSwap::from_pointee(bundle);
+        Ok(Self { files, id: identity.id().clone(), key, chain, bundle, revocations, config })
     }
 
     /// The configuration; the same object before and after any reload.
@@ -97,6 +104,34 @@ impl ReloadingServer {
         &self.id
     }
 
+    /// Does a handshake as [`crate::accept`] does, and enters the connection into the index of those that are open.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; the stream is closed.
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        limit: Duration,
+    ) -> Result<(server::TlsStream<S>, LiveConnection), AcceptError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (stream, peer) = accept(self.config(), stream, limit).await?;
+        Ok((stream, self.revocations.enter(Arc::new(peer))?))
+    }
+
+    /// What is revoked, and the connections that are open; the same object before and after any reload.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.revocations)
+    }
+
+    /// Whom we trust now.
+    #[must_use]
+    pub fn bundle(&self) -> Arc<TrustBundle> {
+        self.bundle.load_full()
+    }
+
     /// Reads the files again and swaps in what they hold; handshakes under way end with what they began with.
     ///
     /// # Errors
@@ -104,6 +139,7 @@ impl ReloadingServer {
     pub fn reload(&self) -> Result<Reload, MtlsError> {
         let (identity, bundle) = self.files.load_as(&self.id)?;
         self.chain.store(Arc::new(client_chain(&bundle)?));
+        self.bundle.store(Arc::new(bundle.clone()));
         Ok(swap(&self.key, &identity, &bundle))
     }
 }

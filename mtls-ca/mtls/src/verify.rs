@@ -1,7 +1,7 @@
 //! Judges the certificate a peer shows during a handshake: first the whole chain, then the one name in it.
 //!
 //! The chain (signatures, times, basic constraints, name constraints, extended key usage) is webpki's to judge, with the
-//! time rustls passes in. What is ours: exactly one URI names the party, it is of our trust domain, the extended key
+//! time rustls passes in. That it was not taken back is `revocation`'s. What is ours: exactly one URI names the party, it is of our trust domain, the extended key
 //! usage is *present* (webpki accepts its absence), and the intermediate may vouch for a party of that kind. The last
 //! closes a gap: name constraints cannot bound URIs, so without it whoever holds the device intermediate could name a
 //! service. An intermediate for clients only vouches for fridges, one for servers too for services and operators.
@@ -23,7 +23,8 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::certificate::X509Certificate;
 
-use crate::peer::{PeerError, name_of, parse};
+use crate::Revocations;
+use crate::peer::{PeerError, name_of, parse, peer};
 
 /// The most intermediates looked at; our chains have one.
 const MAX_INTERMEDIATES: usize = 4;
@@ -39,6 +40,7 @@ enum Side {
 #[derive(Debug)]
 pub(crate) struct ClientJudge {
     chain: Arc<ArcSwap<ClientChain>>,
+    revocations: Arc<Revocations>,
     trust_domain: TrustDomain,
     provider: Arc<CryptoProvider>,
 }
@@ -50,10 +52,11 @@ pub(crate) struct ClientChain(pub(crate) Arc<dyn ClientCertVerifier>);
 impl ClientJudge {
     pub(crate) fn new(
         chain: Arc<ArcSwap<ClientChain>>,
+        revocations: Arc<Revocations>,
         trust_domain: TrustDomain,
         provider: Arc<CryptoProvider>,
     ) -> Self {
-        Self { chain, trust_domain, provider }
+        Self { chain, revocations, trust_domain, provider }
     }
 }
 
@@ -75,7 +78,11 @@ impl ClientCertVerifier for ClientJudge {
     ) -> Result<ClientCertVerified, Error> {
         let shown = read_leaf(end_entity, &self.trust_domain, Side::Client)?;
         let vouching = vouching_for(shown.role(), intermediates);
-        self.chain.load().0.verify_client_cert(end_entity, &vouching, now)
+        let verified = self.chain.load().0.verify_client_cert(end_entity, &vouching, now)?;
+        // Last, so that only what the chain vouches for is looked up.
+        let shown = peer(std::slice::from_ref(end_entity)).map_err(refuse)?;
+        self.revocations.check(&shown.issuer, &shown.serial).map_err(refuse)?;
+        Ok(verified)
     }
 
     fn verify_tls12_signature(

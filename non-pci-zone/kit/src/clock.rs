@@ -18,6 +18,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// The time of the machine in whole seconds since the Unix epoch, as certificates count.
+#[must_use]
+pub fn now_s() -> i64 {
+    now().micros() / 1_000_000
+}
+
 /// `BYTES` bytes of chance as unpadded lowercase base32: mostly letters, so it never reads as a card number.
 ///
 /// # Errors

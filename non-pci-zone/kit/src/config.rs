@@ -8,6 +8,9 @@
 //! trust_domain = "larder.internal"
 //! database = "/var/lib/larder/x.sqlite"
 //! ready_file = "/run/larder/x.ready"      # optional; holds the actual address once the service listens
+//! [authority]                             # optional; who says which certificates were revoked
+//! address = "10.0.0.5:7450"
+//! revocations = "/var/lib/larder/x-revocations.pem"   # keeps the last lists over a restart
 //! [limits]                                # optional
 //! [service]                               # what this one service needs besides
 //! ```
@@ -40,12 +43,25 @@ pub struct Config<E> {
     /// Where to write the actual address once the service listens.
     #[serde(default)]
     pub ready_file: Option<PathBuf>,
+    /// Who says which certificates were revoked; nobody does when absent.
+    #[serde(default)]
+    pub authority: Option<AuthorityConfig>,
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
     /// What this one service needs besides.
     #[serde(default)]
     pub service: E,
+}
+
+/// Where the revocation lists come from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityConfig {
+    /// The certificate authority's listener for services.
+    pub address: SocketAddr,
+    /// The file that keeps the last lists over a restart.
+    pub revocations: PathBuf,
 }
 
 /// Bounds on what one caller, or all of them, may take.

@@ -22,6 +22,7 @@ mod metrics;
 mod once;
 mod paging;
 mod problem;
+mod revocations;
 mod routes;
 mod run;
 mod serve;

@@ -4,26 +4,29 @@
 //! without a restart; a bad file leaves the last good one in force. It leaves the routes to `routes`.
 
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use ca_identity::{SpiffeId, TrustDomain};
-use ca_mtls::{Peer, ReloadingServer, accept};
+use ca_mtls::{End, Follower, Peer, ReloadingServer};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::kit::Kit;
 use crate::problem::Fault;
+use crate::revocations::{self, Asker};
 use crate::routes::Routes;
-use crate::{Config, Limits};
+use crate::{Config, Limits, clock};
 
 /// How often the certificate files are read again.
 const RELOAD_S: u64 = 60;
@@ -42,21 +45,33 @@ pub async fn serve<E: Send + Sync + 'static>(config: &Config<E>, kit: Kit<E>, ro
     let listener = bound.map_err(|error| Fault::new(format!("listen on {}: {error}", config.listen), true))?;
     let address = listener.local_addr().map_err(|error| Fault::new(error.to_string(), true))?;
     let ending = kit.ending().clone();
+    let following = follow_authority(config, &server)?;
     let reloading = tokio::spawn(reload(Arc::clone(&server), ending.clone()));
     if let Some(path) = &config.ready_file {
         write_ready(path, &address.to_string())?;
     }
     tracing::info!(%address, service = kit.service().as_str(), "ready");
-    let graceful = GracefulShutdown::new();
-    accept_all(&listener, &server, &kit, routes, &graceful, &ending).await;
+    let slots = Arc::new(Semaphore::new(config.limits.connections));
+    accept_all(&listener, &server, &kit, routes, &slots, &ending).await;
     drop(listener);
-    if tokio::time::timeout(Duration::from_secs(config.limits.drain_s), graceful.shutdown()).await.is_err() {
+    let all = slots.acquire_many(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
+    if tokio::time::timeout(Duration::from_secs(config.limits.drain_s), all).await.is_err() {
         tracing::warn!("requests under way did not end in time");
     }
     reloading.abort();
+    following.abort();
     kit.db().close().await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Follows who tells which certificates were revoked; without one, there is nothing to do.
+fn follow_authority<E>(config: &Config<E>, server: &Arc<ReloadingServer>) -> Result<JoinHandle<()>, Fault> {
+    let Some(authority) = config.authority.clone() else { return Ok(tokio::spawn(async {})) };
+    let domain = TrustDomain::parse(&config.trust_domain).map_err(|error| Fault::new(error.to_string(), false))?;
+    let follower = Arc::new(Follower::new(Arc::clone(server), authority.revocations.clone(), clock::now_s));
+    let asker = Asker { authority, files: config.identity_files(), domain };
+    Ok(tokio::spawn(revocations::follow(follower, asker)))
 }
 
 fn identity<E>(config: &Config<E>, kit: &Kit<E>) -> Result<ReloadingServer, Fault> {
@@ -75,16 +90,15 @@ async fn accept_all<E: Send + Sync + 'static>(
     server: &Arc<ReloadingServer>,
     kit: &Kit<E>,
     routes: Routes<E>,
-    graceful: &GracefulShutdown,
+    slots: &Arc<Semaphore>,
     ending: &CancellationToken,
 ) {
     let router = routes.finish();
     let limits = *kit.limits();
-    let slots = Arc::new(Semaphore::new(limits.connections));
     loop {
         let slot = tokio::select! {
             () = ending.cancelled() => return,
-            slot = Arc::clone(&slots).acquire_owned() => match slot { Ok(slot) => slot, Err(_) => return },
+            slot = Arc::clone(slots).acquire_owned() => match slot { Ok(slot) => slot, Err(_) => return },
         };
         let stream = tokio::select! {
             () = ending.cancelled() => return,
@@ -98,7 +112,7 @@ async fn accept_all<E: Send + Sync + 'static>(
             },
         };
         let connection = Connection { server: Arc::clone(server), router: router.clone(), limits, slot };
-        tokio::spawn(connection.run(kit.clone(), stream, graceful.watcher()));
+        tokio::spawn(connection.run(kit.clone(), stream));
     }
 }
 
@@ -110,14 +124,14 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run<E: Send + Sync + 'static>(self, kit: Kit<E>, stream: TcpStream, watcher: Watcher) {
+    async fn run<E: Send + Sync + 'static>(self, kit: Kit<E>, stream: TcpStream) {
         let _slot = self.slot;
         let _count = kit.metrics().connected();
         if stream.set_nodelay(true).is_err() {
             return;
         }
         let limit = Duration::from_secs(self.limits.handshake_s);
-        let (tls, peer) = match accept(self.server.config(), stream, limit).await {
+        let (tls, live) = match self.server.accept(stream, limit).await {
             Ok(accepted) => accepted,
             Err(error) => {
                 kit.metrics().connection_refused();
@@ -125,11 +139,13 @@ impl Connection {
                 return;
             }
         };
-        let router = self.router;
-        let service = hyper::service::service_fn(move |request| answer(router.clone(), peer.clone(), request));
+        let (router, peer) = (self.router, live.peer());
+        let service = hyper::service::service_fn(move |request| answer(router.clone(), Peer::clone(&peer), request));
         let builder = builder(self.limits);
         let connection = builder.serve_connection(TokioIo::new(tls), service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
+        let (stop, connection) = (kit.ending().clone(), pin!(connection));
+        let finish = |connection: Pin<&mut _>| GracefulConnection::graceful_shutdown(connection);
+        if let End::Finished(Err(error)) = live.keep(connection, stop.cancelled(), finish, clock::now_s()).await {
             tracing::debug!(%error, "connection");
         }
     }

@@ -13,6 +13,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// The present moment in whole seconds since the Unix epoch, as certificates count.
+#[must_use]
+pub fn now_s() -> i64 {
+    now().micros() / 1_000_000
+}
+
 /// A new event id, UUIDv7.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is the binary's source of ids")]

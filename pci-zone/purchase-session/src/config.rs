@@ -64,6 +64,8 @@ pub struct Config {
     /// Whose feeds are pulled.
     #[serde(default)]
     pub feeds: Vec<FeedSource>,
+    /// Who says which certificates were revoked; nobody does when absent.
+    pub authority: Option<AuthoritySection>,
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
@@ -95,6 +97,16 @@ pub struct IdentityConfig {
     pub trust_bundle: PathBuf,
     /// The trust domain of every SPIFFE id accepted.
     pub trust_domain: String,
+}
+
+/// Where the revocation lists come from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthoritySection {
+    /// `host:port` of the certificate authority's listener for services.
+    pub address: String,
+    /// The file that keeps the last lists over a restart.
+    pub revocations: PathBuf,
 }
 
 /// Which token holds the keys.

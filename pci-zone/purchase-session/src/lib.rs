@@ -2,7 +2,8 @@
 //!
 //! A fridge speaks to it over one mutual-TLS port. [`serve`] listens, [`authorize`] permits, [`rpc`] parses, [`drive`]
 //! carries out what the pure machine of `pci-session` decides, with the vault, the processor and the store. [`relay`]
-//! tells the other zone in events, [`feeds`] pulls what must be known from it; nothing else crosses the wall.
+//! tells the other zone in events, [`feeds`] pulls what must be known from it, [`revocations`] what the authority took
+//! back; nothing else crosses the wall.
 
 pub mod authorize;
 pub mod clock;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod otlp;
 mod prune;
 pub mod relay;
+pub mod revocations;
 pub mod rpc;
 pub mod serve;
 mod start;

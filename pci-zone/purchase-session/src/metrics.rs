@@ -67,6 +67,13 @@ pub struct Metrics {
     pub connections: Gauge<i64, AtomicI64>,
     /// Handshakes that failed.
     pub handshake_failures: Counter,
+    /// Connections closed because their certificate was revoked.
+    pub revoked_connections: Counter,
+    /// When the first of the revocation lists in force is due to be replaced, seconds since the Unix epoch; 0 before any.
+    /// To be alarmed on long before it is past.
+    pub revocation_horizon: Gauge<i64, AtomicI64>,
+    /// Pulls of the revocation lists that failed, or brought some that are not believed.
+    pub revocation_failures: Gauge<i64, AtomicI64>,
 }
 
 impl fmt::Debug for Metrics {
@@ -96,6 +103,9 @@ impl Default for Metrics {
             feed_ends: Family::default(),
             connections: Gauge::default(),
             handshake_failures: Counter::default(),
+            revoked_connections: Counter::default(),
+            revocation_horizon: Gauge::default(),
+            revocation_failures: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -121,6 +131,13 @@ impl Metrics {
         r.register("feed_ends", "How often a feed was read to its end, by feed", self.feed_ends.clone());
         r.register("connections", "Connections now open", self.connections.clone());
         r.register("handshake_failures", "Handshakes that failed", self.handshake_failures.clone());
+        r.register("revoked_connections", "Connections closed by a revocation", self.revoked_connections.clone());
+        r.register(
+            "revocation_horizon_seconds",
+            "When the first revocation list in force is due to be replaced, since the Unix epoch",
+            self.revocation_horizon.clone(),
+        );
+        r.register("revocation_failures", "Pulls of revocation lists that failed", self.revocation_failures.clone());
     }
 
     /// The text that `GET /metrics` answers; empty when it cannot be written.

@@ -3,18 +3,19 @@
 //! request; what a peer may do is decided further in.
 
 use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ca_mtls::{Peer, ReloadingServer};
+use ca_mtls::{End, Follower, Peer, ReloadingServer};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub struct Server {
     pub rpc: Rpc,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who keeps the revocation lists new, if anybody does.
+    pub follower: Option<Arc<Follower>>,
     /// What the service lacks to do its work now.
     pub lacks: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
@@ -50,7 +53,6 @@ impl Server {
     /// Accepts connections until `stop`, then lets streams end for at most `limits.drain_s`.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(self.limits.connections));
-        let graceful = GracefulShutdown::new();
         loop {
             // At the most connections this waits for one to end, which may be long after the service is told to.
             let place = tokio::select! {
@@ -64,7 +66,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    tokio::spawn(self.clone().connection(stream, place, graceful.watcher()));
+                    tokio::spawn(self.clone().connection(stream, place, stop.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others will close.
@@ -75,19 +77,20 @@ impl Server {
         }
         drop(listener);
         let drain = Duration::from_secs(self.limits.drain_s);
-        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        if tokio::time::timeout(drain, places.acquire_many(all)).await.is_err() {
             tracing::info!(
                 "streams were still open at the end of the drain time; fridges come back with their journals"
             );
         }
     }
 
-    async fn connection(self, stream: TcpStream, place: OwnedSemaphorePermit, watcher: Watcher) {
+    async fn connection(self, stream: TcpStream, place: OwnedSemaphorePermit, stop: CancellationToken) {
         let _place = place;
         let _ = stream.set_nodelay(true);
         let bound = Duration::from_secs(self.limits.handshake_s);
-        let (stream, peer) = match ca_mtls::accept(self.tls.config(), stream, bound).await {
-            Ok((stream, peer)) => (stream, Arc::new(peer)),
+        let (stream, live) = match self.tls.accept(stream, bound).await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 self.metrics.handshake_failures.inc();
                 tracing::info!(%error, "a connection was refused");
@@ -95,7 +98,7 @@ impl Server {
             }
         };
         self.metrics.connections.inc();
-        let service = self.clone();
+        let (service, peer) = (self.clone(), live.peer());
         let answer = service_fn(move |request| service.clone().answer(Arc::clone(&peer), request));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -106,9 +109,12 @@ impl Server {
             .max_concurrent_streams(self.limits.streams_per_connection)
             .max_header_list_size(16 * 1_024);
         builder.http1().timer(TokioTimer::new()).header_read_timeout(bound).max_headers(64);
-        let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), answer).into_owned());
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended badly");
+        let connection = pin!(builder.serve_connection(TokioIo::new(stream), answer).into_owned());
+        let finish = |connection: Pin<&mut _>| GracefulConnection::graceful_shutdown(connection);
+        match live.keep(connection, stop.cancelled(), finish, clock::now_s()).await {
+            End::Finished(Err(error)) => tracing::debug!(%error, "a connection ended badly"),
+            End::Finished(Ok(())) | End::Expired => {}
+            End::Revoked => drop(self.metrics.revoked_connections.inc()),
         }
         self.metrics.connections.dec();
     }
@@ -116,7 +122,13 @@ impl Server {
     async fn answer(self, peer: Arc<Peer>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         match request.uri().path() {
             "/metrics" => Ok(match authorize::authorize::<MetricsMethod>(&peer, clock::now()) {
-                Ok(_permit) => text(StatusCode::OK, self.metrics.text()),
+                Ok(_permit) => {
+                    if let Some(follower) = &self.follower {
+                        self.metrics.revocation_horizon.set(follower.horizon_s().unwrap_or(0));
+                        self.metrics.revocation_failures.set(follower.failures().try_into().unwrap_or(i64::MAX));
+                    }
+                    text(StatusCode::OK, self.metrics.text())
+                }
                 Err(denied) => text(StatusCode::FORBIDDEN, denied.to_string()),
             }),
             "/healthz" => Ok(match authorize::authorize::<Health>(&peer, clock::now()) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_identity::{ServiceName, SpiffeId, TrustDomain};
-use ca_mtls::{IdentityFiles, ReloadingClient, ReloadingServer};
+use ca_mtls::{Follower, IdentityFiles, ReloadingClient, ReloadingServer};
 use pci_processors::{ApiKey, BreakerPolicy, ProcessorConfig, StripeShaped, http};
 use pci_store::Store;
 use pci_vault::{KeyCheck, KeyPlan, Vault, VaultConfig, VaultHealth};
@@ -27,7 +27,7 @@ use crate::otlp::OtlpClient;
 use crate::relay::Relay;
 use crate::rpc::Rpc;
 use crate::serve::Server;
-use crate::{clock, harden, prune, telemetry};
+use crate::{clock, harden, prune, revocations, telemetry};
 
 /// Why the service did not start or could not go on.
 #[derive(Debug, Error)]
@@ -94,16 +94,19 @@ async fn serve(config: Config) -> Result<(), StartError> {
     let drive = Drive::start(parts, stop.clone()).await.map_err(part("database"))?;
     let mut tasks = JoinSet::new();
     let unknown = neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks).await?;
+    let follower = follow_authority(&config, &identity, &mut tasks)?;
     tasks.spawn(prune::run(Arc::clone(&store), stop.clone()));
     tasks.spawn(identity.clone().keep_fresh(Duration::from_secs(config.reload_s), stop.clone()));
     let listener = TcpListener::bind(config.listen).await.map_err(part("listen"))?;
     announce(&config, &listener)?;
+    let following = follower.clone();
     let server = Server {
         tls: identity.server,
         limits: config.limits,
         rpc: Rpc::new(drive),
         metrics,
-        lacks: Arc::new(move || lacks(&vault, &unknown)),
+        follower,
+        lacks: Arc::new(move || lacks(&vault, &unknown, following.as_deref())),
     };
     let serving = tokio::spawn(server.run(listener, stop.clone()));
     terminated().await?;
@@ -202,10 +205,27 @@ async fn neighbours(
     Ok(unknown)
 }
 
+/// Follows who tells which certificates were revoked, if anybody does.
+fn follow_authority(
+    config: &Config,
+    identity: &Identity,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<Arc<Follower>>, StartError> {
+    let Some(section) = &config.authority else { return Ok(None) };
+    let authority = identity.client(ServiceName::Authority, &section.address)?;
+    let follower = Follower::new(Arc::clone(&identity.server), section.revocations.clone(), clock::now_s);
+    let follower = Arc::new(follower);
+    tasks.spawn(revocations::follow(Arc::clone(&follower), authority));
+    Ok(Some(follower))
+}
+
 /// What the service lacks to do its work.
-fn lacks(vault: &Vault, unknown: &Unknown) -> Option<String> {
+fn lacks(vault: &Vault, unknown: &Unknown, follower: Option<&Follower>) -> Option<String> {
     if vault.health() != VaultHealth::Ready {
         return Some("recovering: the HSM is not there".to_owned());
+    }
+    if follower.is_some_and(|follower| !follower.knows()) {
+        return Some("waiting for the authority's first revocation lists".to_owned());
     }
     let names = unknown.names();
     (!names.is_empty()).then(|| format!("waiting for the first rows of: {}", names.join(", ")))

@@ -81,7 +81,12 @@ fn the_table_has_every_action_of_this_service_and_no_other() {
 }
 
 fn peer(path: &str, not_after: i64) -> Peer {
-    Peer { id: SpiffeId::parse_path_in(&domain(), path).unwrap(), serial: "01".into(), not_after }
+    Peer {
+        id: SpiffeId::parse_path_in(&domain(), path).unwrap(),
+        serial: "01".into(),
+        issuer: "CN=test".into(),
+        not_after,
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ async fn is_asked_once(vault: Vault) {
     let drive = Drive::start(parts, stop.clone()).await.unwrap();
 
     let id = SpiffeId::parse(&format!("spiffe://larder.internal/fridge/{FRIDGE}")).unwrap();
-    let peer = Peer { id, serial: "01".into(), not_after: i64::MAX };
+    let peer = Peer { id, serial: "01".into(), issuer: "CN=test".into(), not_after: i64::MAX };
     let permit = authorize::authorize::<Purchase>(&peer, clock::now()).unwrap();
     let (says, inbound) = mpsc::channel(TIMES + 1);
     let say = |sequence, body| {

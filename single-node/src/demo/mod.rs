@@ -4,6 +4,7 @@
 mod event;
 mod scan;
 mod screen;
+mod stolen;
 mod stories;
 
 use std::time::Duration;
@@ -24,15 +25,16 @@ pub async fn demo(layout: Layout, paced: bool) -> Result<Stack, Fault> {
     let screen = Screen::new(if paced { Duration::from_millis(450) } else { Duration::from_millis(120) });
     screen.title("Larder: unattended fridges that sell meals");
     screen.text("Starting both zones on this machine. Every service is a process of its own; all of them speak mutual TLS only.");
-    let bar = screen.progress(7);
+    let bar = screen.progress(8);
     let told = |what: &str| bar.step(what);
     let stack = Stack::start(layout, &told).await?;
     crate::load::load_once(&stack, &world, &told).await?;
     bar.done();
-    let stage = Stage::new(&stack, &world, &screen).await?;
+    let stage = Stage::at(&stack, &world, &screen, 0).await?;
     let told = stage.tell().await;
     stage.close().await;
     told?;
+    stolen::tell(&stack, &world, &screen).await?;
     what_it_contains(&stack, &screen).await?;
     what_it_cannot_contain(&stack, &world, &screen)?;
     Ok(stack)

@@ -20,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const BOOKED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Cards that nobody's wallet holds, and why they are here. Published test numbers.
-const STRANGER: (&str, &str) = ("4111111111111111", "3012");
+pub(super) const STRANGER: (&str, &str) = ("4111111111111111", "3012");
 const THIEF: (&str, &str) = ("5105105105105100", "3012");
 const DECLINED: (&str, &str) = ("4000000000000002", "3012");
 const POOR: (&str, &str) = ("4000000000009995", "3012");
@@ -40,7 +40,7 @@ pub(super) fn cards_used(world: &World) -> Vec<Zeroizing<Vec<u8>>> {
 }
 
 /// Who is in front of the fridge.
-enum Shown<'a> {
+pub(super) enum Shown<'a> {
     Card(Card),
     IdToken(&'a str),
 }
@@ -52,22 +52,46 @@ pub(super) struct Stage<'a> {
     screen: &'a Screen,
     fridge: &'a str,
     controls: Controls,
-    agent: AgentHandle,
+    /// None only while it is being started again.
+    agent: Option<AgentHandle>,
     taken: std::cell::RefCell<Vec<String>>,
 }
 
 impl<'a> Stage<'a> {
-    /// Puts up the first fridge of the world.
-    pub(super) async fn new(stack: &'a Stack, world: &'a World, screen: &'a Screen) -> Result<Self, Fault> {
-        let first = world.fridges.first().ok_or_else(|| Fault::new("the world has no fridge".to_owned()))?;
+    /// Puts up a fridge of the world, counted from zero.
+    pub(super) async fn at(
+        stack: &'a Stack,
+        world: &'a World,
+        screen: &'a Screen,
+        number: usize,
+    ) -> Result<Self, Fault> {
+        let own = world.fridges.get(number).ok_or_else(|| Fault::new("the world has too few fridges".to_owned()))?;
         let (hardware, controls) = SimulatedFridge::new();
-        let agent = Agent::start(agents::config(stack, &first.fridge)?, hardware).map_err(Fault::of("an agent"))?;
-        Ok(Self { stack, world, screen, fridge: &first.fridge, controls, agent, taken: std::cell::RefCell::default() })
+        let agent = Agent::start(agents::config(stack, &own.fridge)?, hardware).map_err(Fault::of("an agent"))?;
+        let (agent, taken) = (Some(agent), std::cell::RefCell::default());
+        Ok(Self { stack, world, screen, fridge: &own.fridge, controls, agent, taken })
+    }
+
+    /// Its name.
+    pub(super) const fn fridge(&self) -> &'a str {
+        self.fridge
+    }
+
+    /// Starts its agent again, with the identity it has now, on the journal it had.
+    pub(super) async fn restart(&mut self) -> Result<(), Fault> {
+        let config = agents::config(self.stack, self.fridge)?;
+        if let Some(agent) = self.agent.take() {
+            agent.stop().await;
+        }
+        self.agent = Some(Agent::start(config, self.controls.reboot()).map_err(Fault::of("an agent"))?);
+        Ok(())
     }
 
     /// Takes it down.
     pub(super) async fn close(self) {
-        self.agent.stop().await;
+        if let Some(agent) = self.agent {
+            agent.stop().await;
+        }
     }
 
     /// All stories, then the refusals.
@@ -145,7 +169,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Somebody comes, and the door unlocks.
-    async fn arrive(&self, shown: Shown<'_>, what: &str) -> Result<SessionId, Fault> {
+    pub(super) async fn arrive(&self, shown: Shown<'_>, what: &str) -> Result<SessionId, Fault> {
         let sealed = matches!(shown, Shown::Card(_));
         self.screen.say(Voice::Fridge, what).await;
         if sealed {
@@ -193,7 +217,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    async fn take(&self, meals: &[&Meal]) {
+    pub(super) async fn take(&self, meals: &[&Meal]) {
         for meal in meals {
             self.controls.touch(TouchKind::Taken, &meal.barcode).await;
             self.taken.borrow_mut().push(meal.barcode.clone());
@@ -219,7 +243,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The door closes; what came of it is shown from all sides.
-    async fn leave(&self, session: SessionId) -> Result<(), Fault> {
+    pub(super) async fn leave(&self, session: SessionId) -> Result<(), Fault> {
         self.controls.close_door().await;
         let receipt = loop {
             if let Seen::Receipt { receipt, .. } = self.seen().await? {
@@ -284,7 +308,7 @@ impl<'a> Stage<'a> {
         found.ok_or_else(|| Fault::new(format!("the demo world has no {id}")))
     }
 
-    fn free_for_all(&self, name: &str) -> Result<Meal, Fault> {
+    pub(super) fn free_for_all(&self, name: &str) -> Result<Meal, Fault> {
         self.meal(|meal| meal.owner.is_none() && self.type_name(meal) == name)
     }
 
@@ -309,7 +333,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn stranger((pan, expiry): (&str, &str)) -> Card {
+pub(super) fn stranger((pan, expiry): (&str, &str)) -> Card {
     Card::new(pan, expiry)
 }
 

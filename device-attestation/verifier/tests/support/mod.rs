@@ -96,7 +96,12 @@ pub fn quote(nonce: &[u8], registers: &[u8], values: &[u8; 32]) -> Vec<u8> {
 }
 
 pub fn certification(nonce: &[u8], area: &[u8]) -> Vec<u8> {
-    attest(0x8017, nonce, &[sized(&name(area)), sized(&name(area))].concat())
+    certification_of(nonce, &name(area))
+}
+
+/// The certification of the key of this name.
+pub fn certification_of(nonce: &[u8], name: &[u8]) -> Vec<u8> {
+    attest(0x8017, nonce, &[sized(name), sized(name)].concat())
 }
 
 /// A log of the SHA-256 bank: register, kind and digest of each event.

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::world::{HOST, MAC_KEY, OTHER_HOST, SERVICE, Signer, binding, eab, party, wanted};
 
-pub const OWN: &str = "spiffe://larder.internal/service/acme";
+pub const OWN: &str = "spiffe://larder.internal/service/authority";
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// What stands below `/.well-known/acme-challenge/` of the test's host; by token.

@@ -134,6 +134,7 @@ impl Running {
             trust_domain: DOMAIN.to_owned(),
             database: file("x.sqlite"),
             ready_file: Some(file("ready")),
+            authority: None,
             limits: Limits::default(),
             service: settings,
         };

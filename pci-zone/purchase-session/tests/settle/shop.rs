@@ -331,7 +331,7 @@ impl Shop {
     pub(crate) async fn line(&self, drive: &Running, n: usize) -> Line {
         let domain = TrustDomain::parse("larder.internal").unwrap();
         let id = SpiffeId::fridge(&domain, fridge(n).as_str()).unwrap();
-        let peer = Peer { id, serial: "01".into(), not_after: i64::MAX };
+        let peer = Peer { id, serial: "01".into(), issuer: "CN=test".into(), not_after: i64::MAX };
         let permit = authorize::authorize::<Purchase>(&peer, clock::now()).unwrap();
         let (says, inbound) = mpsc::channel(8);
         let answers = drive.purchase(permit, Box::pin(ReceiverStream::new(inbound))).unwrap();

@@ -1,0 +1,291 @@
+//! Taking certificates back: which ones, in a new list of their issuer's, logged before it is in force.
+//!
+//! The list of the moment is a file beside the issuer's certificate, and the log holds its hash: the file is written aside,
+//! the log is told, and only then the file takes its place. A crash in between leaves a file aside that the log knows, and
+//! the next open puts it in place. A file whose hash is not the log's last word was put there by somebody else.
+//!
+//! It leaves carrying lists to gateways to the server, and closing connections to `ca-mtls`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::PoisonError;
+
+use ca_identity::SpiffeId;
+use data_encoding::HEXLOWER;
+use ring::digest::{SHA256, digest};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::authority::{Authority, Own, State};
+use crate::crl::{self, LIST_LIFE_S, List, Reason, Revoked};
+use crate::log::{Draft, EntryState, Kind, Log, lock};
+use crate::template::TokenKey;
+use crate::token::Token;
+use crate::{AuthorityError, Corrupt, Entry, Fault, Refusal, files, read_log};
+
+/// After its last second a certificate stays on the lists for so long, so that each has named it once (RFC 5280, section
+/// 3.3).
+const STAYS_S: i64 = 24 * 60 * 60;
+
+/// Which certificates are to be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// One, by its serial number, lowercase hex.
+    Serial(String),
+    /// All that a party holds.
+    Party(SpiffeId),
+}
+
+/// A certificate that is on a list now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its serial number, lowercase hex.
+    pub serial: String,
+    /// Whose it was.
+    pub party: String,
+    /// The last second of its life, since the Unix epoch.
+    pub not_after_unix_s: i64,
+}
+
+/// A list in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedList {
+    /// The certificate of the authority that signed it, DER.
+    pub issuer: Vec<u8>,
+    /// The list, DER.
+    pub list: Vec<u8>,
+}
+
+impl Authority {
+    /// The unexpired certificates that [`Self::revoke`] would take back.
+    ///
+    /// # Errors
+    /// [`Refusal::NothingToRevoke`] when there is none; [`Corrupt`] or [`Fault`] when the log cannot be used.
+    pub fn find(&self, which: &Which, now_unix_s: i64) -> Result<Vec<Taken>, AuthorityError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = find(self.dir(), &mut state, which, now_unix_s)?;
+        Ok(found.into_iter().map(|(_, taken)| taken).collect())
+    }
+
+    /// Takes certificates back. When it returns, the new lists are in force here; gateways hear of them next.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and [`Fault`] when the token or the disk failed. Asking again is safe.
+    pub fn revoke(&self, which: &Which, reason: Reason, now_unix_s: i64) -> Result<Vec<Taken>, AuthorityError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = alone(self.dir())?;
+        let found = find(self.dir(), &mut state, which, now_unix_s)?;
+        let State { log, device, service, .. } = &mut *state;
+        for issuer in [&*device, &*service] {
+            let mine = found.iter().filter(|(kind, _)| issuer_of(*kind) == issuer.kind);
+            let new: Vec<Revoked> = mine
+                .map(|(_, taken)| Revoked { serial: taken.serial.clone(), at_unix_s: now_unix_s, reason })
+                .collect();
+            if !new.is_empty() {
+                next(&self.token, self.dir(), log, issuer, new, now_unix_s)?;
+            }
+        }
+        for (_, taken) in &found {
+            tracing::warn!(serial = taken.serial, party = taken.party, reason = reason.as_str(), "certificate revoked");
+        }
+        Ok(found.into_iter().map(|(_, taken)| taken).collect())
+    }
+
+    /// Signs the lists again, so that they do not run out, and leaves out what needs no naming any more.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`].
+    pub fn refresh_lists(&self, now_unix_s: i64) -> Result<(), AuthorityError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = alone(self.dir())?;
+        let State { log, device, service, .. } = &mut *state;
+        for issuer in [&*device, &*service] {
+            next(&self.token, self.dir(), log, issuer, Vec::new(), now_unix_s)?;
+        }
+        Ok(())
+    }
+
+    /// The lists in force. An authority that never signed one gives none.
+    ///
+    /// # Errors
+    /// [`Corrupt::List`] when a file is not what the log says, [`Fault`] when it cannot be read.
+    pub fn lists(&self) -> Result<Vec<SignedList>, AuthorityError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = alone(self.dir())?;
+        let State { log, device, service, .. } = &mut *state;
+        log.refresh()?;
+        let mut lists = Vec::new();
+        for issuer in [&*device, &*service] {
+            if let Some(list) = in_force(log, issuer)? {
+                lists.push(SignedList { issuer: issuer.der.clone(), list });
+            }
+        }
+        Ok(lists)
+    }
+}
+
+/// The serial numbers on the lists of the authority in `dir`, lowercase hex; for who only reads and has no token.
+///
+/// # Errors
+/// [`Corrupt::List`] when a list is not the one last logged, or cannot be read.
+pub fn revoked_serials(dir: &Path) -> Result<HashSet<String>, AuthorityError> {
+    let log = Log::open(dir)?;
+    let mut serials = HashSet::new();
+    for (kind, name) in [(Kind::DeviceList, "device"), (Kind::ServiceList, "service")] {
+        let Some(known) = log.last_list(kind) else { continue };
+        let path = dir.join(name).with_extension("crl");
+        let corrupt = |why| Corrupt::List { path: path.clone(), why };
+        let candidates = [path.clone(), path.with_extension("next")];
+        let mut found = candidates.iter().filter_map(|candidate| fs::read(candidate).ok());
+        let der = found.find(|der| hash(der) == known).ok_or_else(|| corrupt("it is not the one last logged"))?;
+        let issuer = files::read(&dir.join(name).with_extension("pem"))?;
+        let issuer = CertificateDer::from_pem_slice(issuer.as_bytes())
+            .map_err(|_| corrupt("its issuer's certificate cannot be read"))?;
+        let list = crl::read(&der, &issuer).map_err(corrupt)?;
+        serials.extend(list.entries.into_iter().map(|entry| entry.serial));
+    }
+    Ok(serials)
+}
+
+/// Makes the next list of an issuer out of the one in force.
+fn next(
+    token: &Token,
+    dir: &Path,
+    log: &mut Log,
+    issuer: &Own,
+    new: Vec<Revoked>,
+    now_unix_s: i64,
+) -> Result<(), AuthorityError> {
+    log.refresh()?;
+    let before = match in_force(log, issuer)? {
+        Some(der) => crl::read(&der, &issuer.der).map_err(|why| corrupt(issuer, why))?,
+        None => List { number: 0, this_update_unix_s: 0, entries: Vec::new() },
+    };
+    let named: HashSet<String> = before.entries.iter().map(|entry| entry.serial.clone()).collect();
+    let fresh = new.into_iter().filter(|entry| !named.contains(&entry.serial));
+    let mut entries: Vec<Revoked> = before.entries.into_iter().chain(fresh).collect();
+    let ends = ends_of(dir, &entries)?;
+    entries.retain(|entry| {
+        ends.get(&entry.serial).is_none_or(|not_after| not_after.saturating_add(STAYS_S) >= now_unix_s)
+    });
+    let list = List { number: before.number.saturating_add(1), this_update_unix_s: now_unix_s, entries };
+    let key = TokenKey::new(token, issuer.key, &issuer.point);
+    let der = crl::sign(&list, &issuer.der, &key)?;
+    let verdict = if crl::read(&der, &issuer.der).as_ref() == Ok(&list) { Ok(()) } else { Err("the list says else") };
+    let path = issuer.list_path();
+    files::write(&path.with_extension("next"), &der, 0o644)?;
+    log.append(Draft {
+        state: if verdict.is_ok() { EntryState::Issued } else { EntryState::Withheld },
+        kind: list_of(issuer.kind),
+        subject: format!("{} certificates revoked", list.entries.len()),
+        serial: format!("{:02x}", list.number),
+        not_before_unix_s: now_unix_s,
+        not_after_unix_s: now_unix_s.saturating_add(LIST_LIFE_S),
+        certificate_sha256: hash(&der),
+    })?;
+    verdict.map_err(Fault::Withheld)?;
+    settle(&path)
+}
+
+/// The list of an issuer that is in force, DER; puts it in place if a crash left it aside.
+fn in_force(log: &Log, issuer: &Own) -> Result<Option<Vec<u8>>, AuthorityError> {
+    let Some(known) = log.last_list(list_of(issuer.kind)) else { return Ok(None) };
+    let path = issuer.list_path();
+    let aside = path.with_extension("next");
+    if aside.exists() {
+        let der = read(&aside)?;
+        if hash(&der) == known {
+            settle(&path)?;
+            return Ok(Some(der));
+        }
+    }
+    if !path.exists() {
+        return Err(corrupt(issuer, "it is missing").into());
+    }
+    let der = read(&path)?;
+    if hash(&der) == known { Ok(Some(der)) } else { Err(corrupt(issuer, "it is not the one last logged").into()) }
+}
+
+/// Puts the list aside in its place.
+fn settle(path: &Path) -> Result<(), AuthorityError> {
+    fs::rename(path.with_extension("next"), path)
+        .and_then(|()| files::sync_parent(path))
+        .map_err(|source| files::disk("cannot put in place", path, source).into())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    fs::read(path).map_err(|source| files::disk("cannot read", path, source))
+}
+
+/// The unexpired leaves that are meant, each with its kind; each once.
+fn find(dir: &Path, state: &mut State, which: &Which, now_unix_s: i64) -> Result<Vec<(Kind, Taken)>, AuthorityError> {
+    let mut found = Vec::new();
+    let meant = |entry: &Entry| match which {
+        Which::Serial(serial) => entry.serial == *serial,
+        Which::Party(party) => entry.subject == party.as_str(),
+    };
+    read_log(dir, |entry| {
+        let alive = entry.state == EntryState::Issued && entry.not_after_unix_s >= now_unix_s;
+        if alive && entry.kind.is_leaf() && meant(entry) {
+            let (serial, party) = (entry.serial.clone(), entry.subject.clone());
+            found.push((entry.kind, Taken { serial, party, not_after_unix_s: entry.not_after_unix_s }));
+        }
+    })?;
+    state.log.refresh()?;
+    if found.is_empty() {
+        let what = match which {
+            Which::Serial(serial) => format!("the serial number {serial}"),
+            Which::Party(party) => party.to_string(),
+        };
+        return Err(Refusal::NothingToRevoke(what).into());
+    }
+    Ok(found)
+}
+
+/// When the certificates on a list end, as the log knows.
+fn ends_of(dir: &Path, entries: &[Revoked]) -> Result<BTreeMap<String, i64>, AuthorityError> {
+    let serials: HashSet<&str> = entries.iter().map(|entry| entry.serial.as_str()).collect();
+    let mut ends = BTreeMap::new();
+    if !serials.is_empty() {
+        read_log(dir, |entry| {
+            if entry.kind.is_leaf() && serials.contains(entry.serial.as_str()) {
+                ends.insert(entry.serial.clone(), entry.not_after_unix_s);
+            }
+        })?;
+    }
+    Ok(ends)
+}
+
+/// Keeps other processes from making a list out of the same one before.
+fn alone(dir: &Path) -> Result<File, AuthorityError> {
+    let path = dir.join("lists.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| files::disk("cannot open", &path, source))?;
+    lock(&file, &path)?;
+    Ok(file)
+}
+
+/// The intermediate that vouches for leaves of this kind.
+const fn issuer_of(leaf: Kind) -> Kind {
+    match leaf {
+        Kind::Device => Kind::DeviceIntermediate,
+        _ => Kind::ServiceIntermediate,
+    }
+}
+
+/// The log's word for a list of this issuer's.
+const fn list_of(issuer: Kind) -> Kind {
+    match issuer {
+        Kind::DeviceIntermediate => Kind::DeviceList,
+        _ => Kind::ServiceList,
+    }
+}
+
+fn corrupt(issuer: &Own, why: &'static str) -> Corrupt {
+    Corrupt::List { path: issuer.list_path(), why }
+}
+
+fn hash(der: &[u8]) -> String {
+    HEXLOWER.encode(digest(&SHA256, der).as_ref())
+}
