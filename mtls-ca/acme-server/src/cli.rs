@@ -249,7 +249,10 @@ async fn revoke(arguments: &Revoke, now_unix_s: i64, out: &mut dyn Write) -> Res
         out,
         &format!("Revoked the external account key {}: its account can order nothing any more.\n", arguments.kid),
     )?;
-    say(out, "Next: certificates that are out stay good until they end; revoke them with `larder-ca`.\n")
+    say(
+        out,
+        "Next: certificates that are out stay good until they end; take them back with `larder-ca revoke --party`.\n",
+    )
 }
 
 fn described(key: &EabKey) -> Value {

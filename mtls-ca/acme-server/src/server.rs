@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use authority::Authority;
 use ca_acme::{
-    Acme, Answer, ApprovedOrder, Body, Chance, Effect, Kind, Order, ProbeHttp01, Problem, Proof, Request, Urls,
+    Acme, Answer, ApprovedOrder, Body, Chance, Effect, Kind, Order, ProbeHttp01, Problem, Proof, Request, Revoke, Urls,
 };
 use http::{HeaderName, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::error::AcmeServerError;
 use crate::load::load;
 use crate::probe::Http01;
-use crate::signer::sign;
+use crate::signer::{revoke, sign};
 use crate::store::Store;
 
 /// The most proofs that are looked at at a time; more wait their turn.
@@ -115,10 +115,13 @@ impl AcmeServer {
         };
         let context = load(&self.store, opened.needs(), now).await?;
         let (mut answer, effects) = acme.handle(opened, context, now, &chance);
-        if effects.iter().any(|effect| matches!(effect, Effect::Revoke(_))) {
-            // What cannot be done is not stored as done.
-            let detail = "this server cannot revoke; the security team can, with `larder-ca revoke`";
-            return Ok(refused(answer, Problem::new(Kind::ServerInternal, detail).with_status(501)));
+        for effect in &effects {
+            // Taken back first and stored after it: a crash in between leaves a row that the next try mends.
+            if let Effect::Revoke(asked) = effect
+                && let Err(problem) = self.revoke(asked.clone()).await?
+            {
+                return Ok(refused(answer, problem));
+            }
         }
         self.store.put(&effects).await?;
         for effect in effects {
@@ -157,6 +160,12 @@ impl AcmeServer {
         };
         self.store.put(&[Effect::PutOrder(order.clone())]).await?;
         Ok(order)
+    }
+
+    async fn revoke(&self, asked: Revoke) -> Result<Result<(), Problem>, AcmeServerError> {
+        let (authority, now) = (Arc::clone(&self.authority), (self.now_unix_s)());
+        let done = tokio::task::spawn_blocking(move || revoke(&authority, &asked, now)).await;
+        done.map_err(|why| AcmeServerError::system("revoking ended", std::io::Error::other(why)))?
     }
 
     /// Looks for a proof and stores what came of it.

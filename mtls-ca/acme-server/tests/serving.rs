@@ -170,7 +170,7 @@ fn what_was_being_looked_at_at_a_crash_is_told_to_begin_again() {
 }
 
 #[test]
-fn what_this_server_cannot_do_is_said_and_not_stored_as_done() {
+fn an_order_of_a_fridge_is_refused_while_nobody_judges_its_tpm() {
     in_own_process("cannot", |token| {
         within(token, async |house| {
             let running = house.start().await;
@@ -184,20 +184,112 @@ fn what_this_server_cannot_do_is_said_and_not_stored_as_done() {
             let settled = running.settled(&fridge, &order).await;
             assert_eq!(settled["status"], "invalid");
             assert!(settled["error"]["detail"].as_str().unwrap().contains("no attestation service"), "{settled}");
+            running.stop().await;
+        })
+    });
+}
 
+/// Orders, proves and fetches a certificate for [`HOST`]; gives the order and the leaf, DER.
+async fn certified(running: &Running<'_>, client: &house::Client, pair: &KeyPair) -> (String, Vec<u8>) {
+    let order = ready(running, client, &[HOST]).await;
+    let payload = json!({"csr": csr(pair, &[HOST], &[])}).to_string();
+    assert_eq!(running.post(client, &format!("{order}/finalize"), &payload).await.status, 200);
+    let chain = running.post(client, &order.replace("order/", "certificate/"), "").await.text;
+    let leaf: String = chain.lines().skip(1).take_while(|line| !line.starts_with('-')).collect();
+    (order, data_encoding::BASE64.decode(leaf.as_bytes()).unwrap())
+}
+
+/// The serial numbers on the authority's lists.
+fn listed(house: &House) -> Vec<String> {
+    let mut found: Vec<String> = authority::revoked_serials(house.authority.dir()).unwrap().into_iter().collect();
+    found.sort_unstable();
+    found
+}
+
+async fn stored(house: &House, order: &str) -> ca_acme::Certificate {
+    let id = order.trim_start_matches("order/");
+    let document = house.sql("SELECT document FROM orders WHERE id = $1", &[id]).await.remove(0);
+    let order: ca_acme::Order = serde_json::from_str(&document).unwrap();
+    order.certificate().unwrap().clone()
+}
+
+#[test]
+fn a_revoked_certificate_is_on_the_authoritys_list_and_nobody_elses_is() {
+    in_own_process("revoke", |token| {
+        within(token, async |house| {
+            let running = house.start().await;
+            let (client, other) = (running.enrol("service-1").await, running.enrol("service-2").await);
+            let (order, leaf) = certified(&running, &client, &KeyPair::generate().unwrap()).await;
+            let (kept, _) = certified(&running, &client, &KeyPair::generate().unwrap()).await;
+            let wanted = |reason: u8| json!({"certificate": world::b64(&leaf), "reason": reason}).to_string();
+            assert_eq!(running.post(&other, "revoke-cert", &wanted(1)).await.status, 403);
+            let odd = running.post(&client, "revoke-cert", &wanted(3)).await;
+            assert_eq!(odd.json()["type"], "urn:ietf:params:acme:error:badRevocationReason");
+            assert_eq!(listed(house), Vec::<String>::new());
+            assert_eq!(stored(house, &order).await.revoked, None);
+
+            let answer = running.post(&client, "revoke-cert", &wanted(1)).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let certificate = stored(house, &order).await;
+            assert_eq!(listed(house), std::slice::from_ref(&certificate.serial));
+            assert_eq!(certificate.revoked.unwrap().reason, 1);
+            assert_eq!(stored(house, &kept).await.revoked, None);
+            let lists = house.authority.lists().unwrap();
+            let read = lists.iter().find_map(|list| {
+                use x509_parser::prelude::FromDer;
+                let (_, parsed) =
+                    x509_parser::revocation_list::CertificateRevocationList::from_der(&list.list).unwrap();
+                parsed.iter_revoked_certificates().next().map(|one| one.reason_code().unwrap().1.0)
+            });
+            assert_eq!(read, Some(1), "the list says keyCompromise");
+            let again = running.post(&client, "revoke-cert", &wanted(1)).await;
+            assert_eq!(again.json()["type"], "urn:ietf:params:acme:error:alreadyRevoked");
+            running.stop().await;
+        })
+    });
+}
+
+/// What a crash between the list and the row leaves: a certificate that is on the list, and a row that does not say so.
+#[test]
+fn a_revocation_that_a_crash_left_half_done_is_mended_by_asking_again() {
+    in_own_process("revoke-crash", |token| {
+        within(token, async |house| {
+            let running = house.start().await;
             let client = running.enrol("service-1").await;
-            let order = ready(&running, &client, &[HOST]).await;
-            let payload = json!({"csr": csr(&KeyPair::generate().unwrap(), &[HOST], &[])}).to_string();
-            running.post(&client, &format!("{order}/finalize"), &payload).await;
-            let chain = running.post(&client, &order.replace("order/", "certificate/"), "").await.text;
-            let leaf: String = chain.lines().skip(1).take_while(|line| !line.starts_with('-')).collect();
-            let der = data_encoding::BASE64.decode(leaf.as_bytes()).unwrap();
-            let revocation = json!({"certificate": world::b64(der)}).to_string();
-            let answer = running.post(&client, "revoke-cert", &revocation).await;
-            assert_eq!(answer.status, 501, "{}", answer.text);
-            assert!(answer.text.contains("larder-ca revoke"), "{}", answer.text);
-            let document = house.sql("SELECT document FROM orders WHERE stage = 'valid'", &[]).await.remove(0);
-            assert!(document.contains(r#""revoked":null"#), "{document}");
+            let (order, leaf) = certified(&running, &client, &KeyPair::generate().unwrap()).await;
+            let which = authority::Which::Serial(stored(house, &order).await.serial);
+            house.authority.revoke(&which, authority::Reason::Superseded, authority::now_unix_s()).unwrap();
+            let before = listed(house);
+            let wanted = json!({"certificate": world::b64(&leaf)}).to_string();
+            let answer = running.post(&client, "revoke-cert", &wanted).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert_eq!(listed(house), before);
+            assert!(stored(house, &order).await.revoked.is_some());
+            running.stop().await;
+        })
+    });
+}
+
+/// A list that cannot be made is no revocation: nothing is stored as done.
+#[test]
+fn a_revocation_that_fails_is_not_stored_as_done() {
+    in_own_process("revoke-fault", |token| {
+        within(token, async |house| {
+            let running = house.start().await;
+            let client = running.enrol("service-1").await;
+            let (order, leaf) = certified(&running, &client, &KeyPair::generate().unwrap()).await;
+            house.authority.refresh_lists(authority::now_unix_s()).unwrap();
+            let list = house.authority.dir().join("service.crl");
+            let kept = std::fs::read(&list).unwrap();
+            std::fs::write(&list, b"not the list that was logged").unwrap();
+            let wanted = json!({"certificate": world::b64(&leaf)}).to_string();
+            let answer = running.post(&client, "revoke-cert", &wanted).await;
+            assert_eq!(answer.status, 500, "{}", answer.text);
+            assert!(!answer.text.contains("service.crl"), "{}", answer.text);
+            assert_eq!(stored(house, &order).await.revoked, None);
+            std::fs::write(&list, kept).unwrap();
+            assert_eq!(running.post(&client, "revoke-cert", &wanted).await.status, 200);
+            assert_eq!(listed(house), [stored(house, &order).await.serial]);
             running.stop().await;
         })
     });
