@@ -1,5 +1,6 @@
-//! certbot, which others wrote, gets a certificate, and OpenSSL and GnuTLS accept it. certbot comes from PyPI; where it is
-//! not installed, `tests/conformance/acme/run` brings it along.
+//! certbot, which others wrote, gets a certificate, renews it and takes it back, and OpenSSL and GnuTLS judge it. certbot
+//! comes from PyPI: `./run test` installs it and names it in `LARDER_CERTBOT`, and then it must work. Without that and
+//! without a certbot on the path, the test says that it tried nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::net::TcpListener;
@@ -14,14 +15,18 @@ use test_token::{TestToken, in_own_process};
 
 const HOST: &str = "admin.larder.internal";
 
-/// The certbot that `LARDER_CERTBOT` names, or the one on the path; at least version 3, since older ones know no renewal
-/// information.
+/// The certbot that `LARDER_CERTBOT` names, or the one on the path; at least version 5, whose renewals ask for renewal
+/// information (RFC 9773).
 fn certbot() -> Option<PathBuf> {
-    let program = std::env::var_os("LARDER_CERTBOT").map_or_else(|| PathBuf::from("certbot"), PathBuf::from);
-    let output = Command::new(&program).arg("--version").output().ok()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let major: u32 = said.trim().strip_prefix("certbot ")?.split('.').next()?.parse().ok()?;
-    (major >= 3).then_some(program)
+    let named = std::env::var_os("LARDER_CERTBOT").map(PathBuf::from);
+    let program = named.clone().unwrap_or_else(|| "certbot".into());
+    let version = || -> Option<u32> {
+        let output = Command::new(&program).arg("--version").output().ok()?;
+        String::from_utf8(output.stdout).ok()?.trim().strip_prefix("certbot ")?.split('.').next()?.parse().ok()
+    };
+    let usable = version().is_some_and(|major| major >= 5);
+    assert!(usable || named.is_none(), "LARDER_CERTBOT is {}, and that is no certbot of version 5", program.display());
+    usable.then_some(program)
 }
 
 fn free_port() -> u16 {
@@ -131,9 +136,9 @@ fn run_certbot(program: &Path, world: &World, more: &[&str]) -> Result<String, S
 }
 
 #[test]
-fn certbot_gets_renews_and_shows_what_openssl_and_gnutls_accept() {
+fn certbot_gets_revokes_and_renews_what_openssl_and_gnutls_accept() {
     let Some(program) = certbot() else {
-        println!("certbot is not installed here; tests/conformance/acme/run brings it along");
+        eprintln!("NOT TRIED: certbot is not here; `./run test` installs it and sets LARDER_CERTBOT");
         return;
     };
     in_own_process("certbot", |token| {
@@ -170,9 +175,27 @@ fn certbot_gets_renews_and_shows_what_openssl_and_gnutls_accept() {
             "--infile".as_ref(),
             live.join("fullchain.pem").as_os_str(),
         ]));
-        assert!(judged.as_ref().is_ok_and(|said| said.contains("verified")), "{judged:?}");
-        let renewed = run_certbot(&program, &world, &["renew", "--force-renewal", "--no-random-sleep-on-renew"]);
-        assert!(renewed.is_ok(), "{renewed:?}");
-        assert_ne!(std::fs::read_to_string(live.join("cert.pem")).unwrap(), first);
+        assert!(judged.as_ref().is_ok_and(|said| said.contains("Chain verification output: Verified")), "{judged:?}");
+        let revoked = run_certbot(
+            &program,
+            &world,
+            &["revoke", "--cert-name", HOST, "--reason", "superseded", "--no-delete-after-revoke"],
+        );
+        assert!(revoked.is_ok(), "{revoked:?}");
+        let serials = authority::revoked_serials(&world.dir.join("ca")).unwrap();
+        let serial = ca_acme::Certificate::of_chain(&first).unwrap().serial;
+        assert_eq!(serials.into_iter().collect::<Vec<_>>(), [serial]);
+        // Of a certificate this young only the renewal information says that it is due, because it was taken back.
+        let renew = |more: &[&str]| {
+            run_certbot(&program, &world, &[&["renew", "--no-random-sleep-on-renew"], more].concat()).unwrap()
+        };
+        let renewed = renew(&[]);
+        let second = std::fs::read_to_string(live.join("cert.pem")).unwrap();
+        assert_ne!(second, first, "{renewed}");
+        let early = renew(&[]);
+        assert!(early.contains("not yet due"), "{early}");
+        assert_eq!(std::fs::read_to_string(live.join("cert.pem")).unwrap(), second);
+        renew(&["--force-renewal"]);
+        assert_ne!(std::fs::read_to_string(live.join("cert.pem")).unwrap(), second);
     });
 }
