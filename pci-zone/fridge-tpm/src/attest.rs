@@ -1,6 +1,8 @@
 //! The attestation key, and what it states: what the registers hold, and which other keys are in this TPM.
 
 use attest_evidence::PcrSelection;
+use tss_esapi::handles::ObjectHandle;
+use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{Attest, Data, Public, Signature, SignatureScheme};
 use tss_esapi::traits::Marshall;
 
@@ -56,6 +58,22 @@ pub(crate) fn quote(
     let key = step.stored(key)?;
     let said = step.with_password(DOING, |context| context.quote(key, nonce, SignatureScheme::Null, registers))?;
     Statement::of(DOING, &said)
+}
+
+/// Certifies that another key is in this TPM.
+pub(crate) fn certify(
+    step: &mut Step<'_>,
+    key: &StoredKey,
+    by: &StoredKey,
+    nonce: &[u8],
+) -> Result<Statement, TpmError> {
+    const DOING: &str = "certified a key";
+    let nonce = data(nonce)?;
+    let (key, by) = (ObjectHandle::from(step.stored(key)?), step.stored(by)?);
+    // Its administrator's authorization, which is the empty password: it lets nobody sign.
+    let both = (AuthSession::Password, Some(AuthSession::Password));
+    let said = step.raw(both, |context| context.certify(key, by, nonce, SignatureScheme::Null));
+    Statement::of(DOING, &said.map_err(fault(DOING))?)
 }
 
 fn data(nonce: &[u8]) -> Result<Data, TpmError> {

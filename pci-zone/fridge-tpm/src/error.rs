@@ -36,6 +36,16 @@ pub enum Refusal {
         "`{0}` is no address of a TPM: write device:/dev/tpmrm0, or swtpm:host=127.0.0.1,port=2321 for one in software"
     )]
     Address(String),
+    /// The registers are not what they were when the key was made.
+    #[error(
+        "the TPM refuses to use the key for TLS: its registers {registers} are no longer what they were when the key was \
+         made, since other firmware was started or something more was measured; attest again, which makes a new key, or \
+         put the former firmware back"
+    )]
+    Registers {
+        /// The registers, for people.
+        registers: String,
+    },
     /// There are no such registers, or too few were named.
     #[error(
         "registers of a TPM are one or more of 0 to 23 of the SHA-256 bank, and others were named: correct the selection"
@@ -49,6 +59,9 @@ pub enum Refusal {
         /// How many there may be.
         most: usize,
     },
+    /// A certificate cannot be requested for such a name.
+    #[error("`{0}` is no name that a certificate can be requested for: give a spiffe:// URI in ASCII")]
+    Name(String),
     /// The credential is for another TPM.
     #[error(
         "the TPM does not open the credential: it was made for another TPM or another attestation key, or was altered on \
@@ -144,6 +157,9 @@ pub enum Fault {
         /// What is wrong with it.
         said: String,
     },
+    /// A certificate request could not be put together.
+    #[error("the certificate request could not be made: {0}; ask again, and keep the log")]
+    Request(String),
     /// Too many wait for it.
     #[error("{most} questions wait for the TPM already: ask again in a moment")]
     Busy {
@@ -189,7 +205,9 @@ pub enum Corrupt {
 
 /// Response codes (TPM 2.0 Library, Part 2, section 6.6), those of format one without the part that was at fault.
 pub(crate) const HANDLE: u32 = 0x08b;
+pub(crate) const POLICY_FAIL: u32 = 0x09d;
 pub(crate) const INTEGRITY: u32 = 0x09f;
+pub(crate) const PCR_CHANGED: u32 = 0x128;
 const INITIALIZE: u32 = 0x100;
 const AUTH_FAIL: u32 = 0x08e;
 const BAD_AUTH: u32 = 0x0a2;
@@ -250,6 +268,8 @@ mod tests {
     fn codes_lose_the_part_at_fault_and_the_layer() {
         for (code, expected) in [
             (0x1df, INTEGRITY),
+            (0x99d, POLICY_FAIL),
+            (0x128, PCR_CHANGED),
             (0x18b, HANDLE),
             (0x98e, AUTH_FAIL),
             (0x9a2, BAD_AUTH),

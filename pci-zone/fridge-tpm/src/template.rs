@@ -49,6 +49,11 @@ pub(crate) fn attestation_key() -> Result<Public, TpmError> {
     public(may, Digest::default(), signing())
 }
 
+/// A key for TLS: without its policy nobody can use it.
+pub(crate) fn tls_key(policy: Digest) -> Result<Public, TpmError> {
+    public(inside().with_sign_encrypt(true).with_user_with_auth(false), policy, signing())
+}
+
 /// A key that was made in the TPM and never leaves it. Guesses at other keys' passwords do not lock it, as it has none.
 fn inside() -> ObjectAttributesBuilder {
     ObjectAttributes::builder()

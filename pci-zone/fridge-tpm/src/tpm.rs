@@ -14,7 +14,7 @@ use tss_esapi::constants::PropertyTag;
 use zeroize::Zeroizing;
 
 use crate::device::{Device, Step};
-use crate::{Endorsement, Fault, Statement, StoredKey, TpmAddress, TpmError, attest, endorsement};
+use crate::{Endorsement, Fault, Signature, Statement, StoredKey, TpmAddress, TpmError, attest, endorsement, tls_key};
 
 /// The most questions that wait.
 const MOST_WAITING: usize = 32;
@@ -96,6 +96,36 @@ impl Tpm {
     ) -> Result<Statement, TpmError> {
         let (key, nonce) = (attestation_key.clone(), nonce.to_vec());
         self.ask(move |step| attest::quote(step, &key, &selection, &nonce))
+    }
+
+    /// Makes a key for TLS that signs only while these registers of the SHA-256 bank hold what they hold now. It is for the
+    /// caller to keep it.
+    ///
+    /// # Errors
+    /// [`Refusal::Selection`](crate::Refusal::Selection), and what any question may meet.
+    pub fn make_tls_key(&self, selection: PcrSelection) -> Result<StoredKey, TpmError> {
+        self.ask(move |step| tls_key::make(step, selection))
+    }
+
+    /// Certifies by the attestation key that a key is in this TPM, with a nonce of 1 to 34 bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::Nonce`](crate::Refusal::Nonce), [`Corrupt::AnotherTpm`](crate::Corrupt::AnotherTpm), and what any
+    /// question may meet.
+    pub fn certify(&self, key: &StoredKey, by: &StoredKey, nonce: &[u8]) -> Result<Statement, TpmError> {
+        let (key, by, nonce) = (key.clone(), by.clone(), nonce.to_vec());
+        self.ask(move |step| attest::certify(step, &key, &by, &nonce))
+    }
+
+    /// Signs a message, of any length, with a key for TLS.
+    ///
+    /// # Errors
+    /// [`Refusal::Registers`](crate::Refusal::Registers) when its registers hold something else now,
+    /// [`Corrupt::Key`](crate::Corrupt::Key) when it is no key for TLS,
+    /// [`Corrupt::AnotherTpm`](crate::Corrupt::AnotherTpm), and what any question may meet.
+    pub fn sign(&self, key: &StoredKey, message: &[u8]) -> Result<Signature, TpmError> {
+        let (key, message) = (key.clone(), message.to_vec());
+        self.ask(move |step| tls_key::sign(step, &key, &message))
     }
 
     /// Asks, and asks once more when the way to the TPM broke: it may have been restarted.
