@@ -62,6 +62,16 @@ pub enum Refusal {
     /// A certificate cannot be requested for such a name.
     #[error("`{0}` is no name that a certificate can be requested for: give a spiffe:// URI in ASCII")]
     Name(String),
+    /// The attestation service refuses.
+    #[error("the attestation service refuses: {0}")]
+    Attestation(String),
+    /// What the TPM was to sign is not what was agreed on.
+    #[error(
+        "the attestation service wants another statement signed than was agreed on: the keys, the certificate request or \
+         the order were exchanged on the way, or the service is of another version; nothing was signed; begin again, and \
+         if it stays so, tell whoever runs the service"
+    )]
+    Transcript,
     /// The credential is for another TPM.
     #[error(
         "the TPM does not open the credential: it was made for another TPM or another attestation key, or was altered on \
@@ -160,6 +170,9 @@ pub enum Fault {
     /// A certificate request could not be put together.
     #[error("the certificate request could not be made: {0}; ask again, and keep the log")]
     Request(String),
+    /// The attestation service failed, or cannot be reached.
+    #[error("the attestation service did not attest this fridge: {0}; begin again later")]
+    Service(String),
     /// Too many wait for it.
     #[error("{most} questions wait for the TPM already: ask again in a moment")]
     Busy {
