@@ -178,7 +178,10 @@ fn next(
     log.append(Draft {
         state: if verdict.is_ok() { EntryState::Issued } else { EntryState::Withheld },
         kind: list_of(issuer.kind),
-        subject: format!("{} certificates revoked", list.entries.len()),
+        subject: match list.entries.len() {
+            1 => "1 certificate revoked".to_owned(),
+            several => format!("{several} certificates revoked"),
+        },
         serial: format!("{:02x}", list.number),
         not_before_unix_s: now_unix_s,
         not_after_unix_s: now_unix_s.saturating_add(LIST_LIFE_S),

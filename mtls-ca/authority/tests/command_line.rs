@@ -184,5 +184,5 @@ fn revoking_is_shown_first_and_done_with_yes() {
     let listed = larder_ca(&token, &["list", "--dir", ca.to_str().unwrap()]).unwrap();
     let line = listed.lines().find(|line| line.starts_with(&serial)).unwrap();
     assert!(line.contains("  revoked   spiffe://larder.internal/fridge/f1"), "{line}");
-    assert!(listed.contains("device-list") && listed.contains("1 certificates revoked"), "{listed}");
+    assert!(listed.contains("device-list") && listed.contains("1 certificate revoked"), "{listed}");
 }

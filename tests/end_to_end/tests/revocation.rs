@@ -7,8 +7,10 @@ mod support;
 
 use std::time::Duration;
 
+use ca_identity::ServiceName;
 use single_node::agents;
 use single_node::issuer::Party;
+use single_node::ops::Ops;
 use single_node::stack::{AUTHORITY, PURCHASE};
 use support::house::{eventually, in_house};
 use support::stage::Stage;
@@ -25,6 +27,14 @@ async fn figure(stage: &Stage, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
 }
 
+/// Whether the status service speaks with who shows the certificate of this party.
+async fn let_in(stage: &Stage, party: &Party) -> bool {
+    let (issuer, address) = (stage.house.stack.issuer(), stage.house.stack.address("status").unwrap());
+    let (identity, bundle) = issuer.load(party).unwrap();
+    let client = Ops::new(ServiceName::Status, address, &identity, &bundle, issuer.trust_domain()).unwrap();
+    client.text("/healthz").await.map_or_else(|fault| fault.to_string().contains("answered"), |_| true)
+}
+
 #[test]
 fn a_stolen_fridge_is_out_within_two_seconds_and_comes_back_with_another_certificate() {
     in_house(async |layout| {
@@ -35,6 +45,7 @@ fn a_stolen_fridge_is_out_within_two_seconds_and_comes_back_with_another_certifi
         let party = Party::Fridge(stolen.name.clone());
         let closed = async || figure(&stage, "larder_purchase_revoked_connections_total").await;
         assert_eq!(closed().await, 0.0);
+        assert!(let_in(&stage, &party).await);
 
         let issuer = std::sync::Arc::clone(stage.house.stack.issuer());
         let (begun, revoked) = (Instant::now(), party.clone());
@@ -43,6 +54,7 @@ fn a_stolen_fridge_is_out_within_two_seconds_and_comes_back_with_another_certifi
         let took = begun.elapsed();
         assert!(took < BOUND, "from the word to the closed connection: {took:?}");
 
+        eventually("no other service lets it in", async || (!let_in(&stage, &party).await).then_some(())).await;
         let refused = figure(&stage, "larder_purchase_handshake_failures_total").await;
         eventually("it knocks in vain", async || {
             (figure(&stage, "larder_purchase_handshake_failures_total").await > refused).then_some(())

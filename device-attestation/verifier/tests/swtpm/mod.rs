@@ -1,13 +1,14 @@
 //! A TPM in software (swtpm), one a test, and the tools that others wrote to speak to it (tpm2-tools).
 //!
-//! It listens on sockets in a folder of its own, so tests never meet. Swtpm has no resource manager: what a step left in
+//! It listens on a loopback address of its own, so tests never meet. Swtpm has no resource manager: what a step left in
 //! the TPM is flushed after it, or the fourth object finds no room.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,19 +18,37 @@ use tempfile::TempDir;
 const TRIES: u32 = 500;
 const TRY_MILLIS: u64 = 10;
 
+/// The first port of the first TPM of a process. Each has two: the control port must be the one after the server's.
+const FIRST_PORT: u16 = 2_321;
+static TPMS: AtomicU16 = AtomicU16::new(0);
+
 /// A running TPM and the folder in which it and the tools keep their files.
 pub struct Swtpm {
     folder: TempDir,
+    address: SocketAddrV4,
     process: Process,
 }
 
 /// Ends with its owner.
 struct Process(Child);
 
+/// A TPM without power.
+pub struct Stopped {
+    folder: TempDir,
+    address: SocketAddrV4,
+}
+
+impl Stopped {
+    /// The same TPM with power, where it was before.
+    pub fn started(self) -> Swtpm {
+        Swtpm::start(self.folder, self.address)
+    }
+}
+
 impl Swtpm {
     /// A TPM of which nobody has heard before.
     pub fn new() -> Self {
-        Self::start(TempDir::new().unwrap())
+        Self::start(TempDir::new().unwrap(), free_address())
     }
 
     /// A TPM with endorsement keys and their certificates, as it leaves its maker. The maker's own certificates are
@@ -62,7 +81,7 @@ impl Swtpm {
             command.args(["--certificate-info", "--infile", &format!("{ca}/{pem}"), "--outder"]);
             succeed(command.args(["--outfile", &format!("{ca}/{der}")]));
         }
-        Self::start(folder)
+        Self::start(folder, free_address())
     }
 
     /// Another TPM with a copy of this one's state, as it is after a power cut.
@@ -75,42 +94,46 @@ impl Swtpm {
                 fs::copy(&file, folder.path().join(sub).join(file.file_name().unwrap())).unwrap();
             }
         }
-        Self::start(folder)
+        Self::start(folder, free_address())
     }
 
     /// The same TPM after a power cut.
     pub fn restarted(self) -> Self {
-        drop(self.process);
-        Self::start(self.folder)
+        self.stopped().started()
     }
 
-    fn start(folder: TempDir) -> Self {
+    /// The same TPM without power.
+    pub fn stopped(self) -> Stopped {
+        Stopped { folder: self.folder, address: self.address }
+    }
+
+    fn start(folder: TempDir, address: SocketAddrV4) -> Self {
         let state = folder.path().join("state");
         fs::create_dir_all(&state).unwrap();
-        let _ = fs::remove_file(folder.path().join("tpm.ctrl"));
-        let (server, control) = (folder.path().join("tpm"), folder.path().join("tpm.ctrl"));
+        let channel = |port: u16| format!("type=tcp,bindaddr={},port={port}", address.ip());
         let process = Command::new(found("swtpm"))
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .arg("--tpmstate")
-            .arg(format!("dir={}", state.display()))
-            .arg("--server")
-            .arg(format!("type=unixio,path={}", server.display()))
-            .arg("--ctrl")
-            .arg(format!("type=unixio,path={}", control.display()))
+            .args(["--tpmstate", &format!("dir={}", state.display())])
+            .args(["--server", &channel(address.port()), "--ctrl", &channel(address.port() + 1)])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let listens = (0..TRIES).any(|_| {
-            let up = UnixStream::connect(&control).is_ok();
+            let up = TcpStream::connect((*address.ip(), address.port() + 1)).is_ok();
             if !up {
                 thread::sleep(Duration::from_millis(TRY_MILLIS));
             }
             up
         });
-        let tpm = Self { folder, process: Process(process) };
+        let tpm = Self { folder, address, process: Process(process) };
         assert!(listens, "swtpm does not listen");
         tpm
+    }
+
+    /// Where programs reach it, in libtss2's words.
+    pub fn tcti(&self) -> String {
+        format!("swtpm:host={},port={}", self.address.ip(), self.address.port())
     }
 
     /// Where a file of this TPM lies.
@@ -132,7 +155,7 @@ impl Swtpm {
         let program = words.next().unwrap();
         let mut command = Command::new(found(program));
         command.args(words).current_dir(self.folder.path());
-        command.env("TPM2TOOLS_TCTI", format!("swtpm:path={}", self.path("tpm").display()));
+        command.env("TPM2TOOLS_TCTI", self.tcti());
         command.env("TSS2_LOG", "all+NONE").output().unwrap()
     }
 
@@ -170,6 +193,13 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A loopback address that is of this process alone, and a port on it that is of one TPM.
+fn free_address() -> SocketAddrV4 {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let port = FIRST_PORT + 2 * TPMS.fetch_add(1, Ordering::Relaxed);
+    SocketAddrV4::new(Ipv4Addr::new(127, 64 | high, middle, low), port)
 }
 
 fn succeed(command: &mut Command) {

@@ -10,9 +10,9 @@ use crate::jws::Signer;
 use crate::order::Order;
 use crate::problem::{Kind, Problem};
 
-/// The reasons a holder may give (RFC 5280 section 5.3.1): unspecified, keyCompromise, affiliationChanged, superseded,
-/// cessationOfOperation.
-const REASONS: [u8; 5] = [0, 1, 3, 4, 5];
+/// The reasons a holder may give (RFC 5280 section 5.3.1): unspecified, keyCompromise, superseded, cessationOfOperation.
+/// The authority's lists know no affiliationChanged: a party of the house belongs to nobody else.
+const REASONS: [u8; 4] = [0, 1, 4, 5];
 
 #[derive(Deserialize)]
 struct Revocation {
@@ -35,7 +35,7 @@ pub(super) fn revoke(asked: &Asked<'_>, effects: &mut Vec<Effect>) -> Result<Ans
     }
     let reason = reason.unwrap_or(0);
     if !REASONS.contains(&reason) {
-        let detail = "the reason is none that a holder may give; give 0, 1, 3, 4 or 5 (RFC 5280 section 5.3.1)";
+        let detail = "the reason is none that a holder may give; give 0, 1, 4 or 5 (RFC 5280 section 5.3.1)";
         return Err(Problem::new(Kind::BadRevocationReason, detail));
     }
     let revoke = Revoke { serial: certificate.serial.clone(), reason };

@@ -115,7 +115,8 @@ fn told(taken: &[Taken], reason: Reason, revoked: bool, out: &mut dyn Write) -> 
         writeln!(out, "Next: larder-ca list; connections of these close as soon as the gateways have the new list.")
     } else {
         writeln!(out, "Nothing was revoked: this is what would be, reason {reason}. It cannot be taken back.")?;
-        writeln!(out, "Next: the same command with --yes revokes these {count}.")
+        let these = if count == 1 { "this one".to_owned() } else { format!("these {count}") };
+        writeln!(out, "Next: the same command with --yes revokes {these}.")
     }
 }
 
