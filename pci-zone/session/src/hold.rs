@@ -28,6 +28,9 @@ pub struct Held {
     /// The most that was ever asked for. What was given up may still be granted, but no more than this.
     #[serde(default)]
     most_asked: Option<Money>,
+    /// The least that was refused and was not granted since: a smaller raise that is granted does not undo it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Money>,
     /// What the basket needed beyond the hold while a raise was in flight, the smallest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     wanted: Vec<Money>,
@@ -69,7 +72,7 @@ pub(crate) enum Answer {
 
 impl Held {
     pub(crate) const fn new(authorized: Money) -> Self {
-        Self { authorized, limit: Limit::Free, most_asked: None, wanted: Vec::new() }
+        Self { authorized, limit: Limit::Free, most_asked: None, refused: None, wanted: Vec::new() }
     }
 
     /// What may be captured.
@@ -125,7 +128,8 @@ impl Held {
             Limit::Asked { to: asked, .. } => asked != to,
             Limit::Reached { asked, .. } => asked.exceeds(to)?,
         };
-        Ok(open && to.exceeds(self.authorized)?)
+        let below = self.refused.map_or(Ok(true), |refused| refused.exceeds(to))?;
+        Ok(open && below && to.exceeds(self.authorized)?)
     }
 
     fn ask(&mut self, to: Money) -> Result<Effects, StepError> {
@@ -165,7 +169,16 @@ impl Held {
             Limit::Asked { to: asked, .. } if !asked.exceeds(to)? => (Limit::Free, Answer::Taken),
             Limit::Asked { .. } => (Limit::Reached { asked: to, shown: false }, Answer::Taken),
         };
-        (self.authorized, self.limit) = (to, limit);
+        self.refused = match self.refused {
+            Some(refused) if refused.exceeds(to)? => Some(refused),
+            _ => None,
+        };
+        // The hold is another now, so its limit is to be said again when it is met.
+        self.limit = match (limit, self.refused) {
+            (Limit::Free, Some(asked)) => Limit::Reached { asked, shown: false },
+            (limit, _) => limit,
+        };
+        self.authorized = to;
         Ok(answer)
     }
 
@@ -177,7 +190,7 @@ impl Held {
         }
         Ok(match self.limit {
             Limit::Asked { to, shown } if to == asked => {
-                self.limit = Limit::Reached { asked, shown };
+                (self.limit, self.refused) = (Limit::Reached { asked, shown }, Some(asked));
                 Answer::Taken
             }
             Limit::Free | Limit::Reached { .. } | Limit::Asked { .. } => Answer::Late,
@@ -200,6 +213,8 @@ impl Held {
             Limit::Reached { asked, .. } => self.authorized.exceeds(asked) == Ok(false),
         };
         invariant(beyond, "a raise asks for more than is held")?;
+        let refused = self.refused.is_none_or(|refused| refused.exceeds(self.authorized) == Ok(true));
+        invariant(refused, "what was refused is not held")?;
         let comparable = self.wanted.iter().all(|it| it.exceeds(self.authorized).is_ok());
         invariant(comparable && self.wanted.len() <= MOST_WANTED, "what is wanted is bounded and of one currency")
     }

@@ -83,6 +83,22 @@ fn a_smaller_raise_than_the_refused_one_is_still_asked_for() {
 }
 
 #[test]
+fn a_smaller_raise_that_is_granted_does_not_undo_a_refusal() {
+    let mut play = Play::anonymous().opened();
+    play.take(1, &ffa(3000));
+    assert_eq!(play.says(refused(3000)), vec![limit_reached(HOLD)]);
+    play.put_back(1, &ffa(3000));
+    assert_eq!(play.take(2, &ffa(2600)), vec![Effect::Increment { to: usd(2600) }]);
+    assert_eq!(play.says(Input::Incremented { to: usd(2600) }), vec![]);
+    assert_eq!(play.take(3, &ffa(500)), vec![limit_reached(2600)], "3,000 was refused, so 3,100 is not asked for");
+    play.put_back(3, &ffa(500));
+    assert_eq!(play.take(4, &ffa(300)), vec![Effect::Increment { to: usd(2900) }], "less than was refused is");
+    let end = [play.says(refused(2900)), play.close()].concat();
+    assert_eq!(owed(&end), [usd(300)]);
+    assert!(end.contains(&Effect::Capture { amount: usd(2600) }));
+}
+
+#[test]
 fn a_smaller_raise_is_asked_for_after_the_close_too() {
     let mut play = Play::anonymous().opened();
     play.take(1, &ffa(2000));
