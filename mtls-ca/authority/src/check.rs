@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use ca_rotation::Tier;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, KeyUsage, ParsedExtension, X509Extension};
@@ -14,7 +15,6 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
 use crate::attestation_key::{AIK_PURPOSE_DER, ATTRIBUTES};
-use crate::log::Kind;
 use crate::template::Life;
 use crate::{AttestationKeyOrder, Order};
 
@@ -66,19 +66,19 @@ fn end_entity(certificate: &X509Certificate<'_>, expected: &Expected<'_>) -> Res
 }
 
 /// Judges a certificate of the authority itself.
-pub(crate) fn authority(der: &[u8], kind: Kind, expected: &Expected<'_>) -> Result<(), Flaw> {
+pub(crate) fn authority(der: &[u8], tier: Tier, expected: &Expected<'_>) -> Result<(), Flaw> {
     let certificate = parse(der)?;
     common(&certificate, expected)?;
     let basic = certificate.basic_constraints().ok().flatten().ok_or("it has no basic constraints")?;
-    let below = if kind == Kind::Root { 1 } else { 0 };
+    let below = if tier == Tier::Root { 1 } else { 0 };
     must(basic.critical && basic.value.ca, "it is not marked as an authority")?;
     must(basic.value.path_len_constraint == Some(below), "its path length is another")?;
     must(key_usage(&certificate)? == CERTIFICATES_AND_LISTS, "its key usage is another")?;
     must(certificate.subject_alternative_name().is_ok_and(|names| names.is_none()), "it has other names")?;
     let constrained = certificate.name_constraints().map_err(|_| "its name constraints cannot be read")?;
-    match kind {
-        Kind::Root => must(certificate.extended_key_usage().is_ok_and(|usage| usage.is_none()), "it has a purpose"),
-        Kind::DeviceIntermediate => {
+    match tier {
+        Tier::Root => must(certificate.extended_key_usage().is_ok_and(|usage| usage.is_none()), "it has a purpose"),
+        Tier::Device => {
             must(purposes(&certificate)? == (true, false), "its extended key usage is another")?;
             let constraints = constrained.ok_or("it has no name constraints")?;
             must(constraints.critical, "its name constraints are not critical")?;
@@ -90,8 +90,8 @@ pub(crate) fn authority(der: &[u8], kind: Kind, expected: &Expected<'_>) -> Resu
             };
             must(excluded.len() == 3 && excluded.iter().all(|tree| everything(&tree.base)), "it may name hosts")
         }
-        Kind::AttestationIntermediate => must(is_for_attestation(&certificate), "its extended key usage is another"),
-        _ => must(purposes(&certificate)? == (true, true), "its extended key usage is another"),
+        Tier::Attestation => must(is_for_attestation(&certificate), "its extended key usage is another"),
+        Tier::Service => must(purposes(&certificate)? == (true, true), "its extended key usage is another"),
     }
 }
 

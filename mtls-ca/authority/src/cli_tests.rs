@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use ca_identity::TrustDomain;
+use ca_rotation::{GenerationId, Tier};
 use clap::Parser;
 
 use super::shared::{CliError, describe, moment};
@@ -29,6 +30,7 @@ fn entry(state: EntryState, not_after_unix_s: i64) -> Entry {
         previous: "0".repeat(64),
         state,
         kind: Kind::Device,
+        issuer: "device-1".into(),
         subject: "spiffe://larder.internal/fridge/f1".into(),
         serial: "4a".repeat(16),
         not_before_unix_s: 0,
@@ -117,9 +119,10 @@ fn a_list_needs_no_token() {
     assert!(matches!(refused, CliError::Authority(AuthorityError::Refused(Refusal::NotInitialised(_)))));
     std::fs::write(dir.path().join("authority.toml"), "").unwrap();
     let mut log = Log::create(dir.path()).unwrap();
+    let issuer = GenerationId::new(Tier::Device, 1);
     let Entry { state, kind, subject, serial, not_before_unix_s, not_after_unix_s, certificate_sha256, .. } =
         entry(EntryState::Issued, NOW);
-    log.append(Draft { state, kind, subject, serial, not_before_unix_s, not_after_unix_s, certificate_sha256 })
+    log.append(Draft { state, kind, issuer, subject, serial, not_before_unix_s, not_after_unix_s, certificate_sha256 })
         .unwrap();
     let mut out = Vec::new();
     parse(&line).unwrap().run(NOW, &mut out).unwrap();

@@ -9,8 +9,12 @@
 //! Time is an argument. It leaves names to `ca-identity`, using certificates to `ca-mtls`, and proof that a fridge is
 //! what it says to the attestation service.
 
+mod acknowledged;
+mod acts;
+mod approval;
 mod attestation_key;
 mod authority;
+mod bundles;
 mod chain;
 mod check;
 pub mod cli;
@@ -19,26 +23,35 @@ mod config;
 mod crl;
 mod error;
 mod files;
+mod journal;
 mod key;
 mod log;
 mod order;
 mod publish;
+mod publish_bundle;
 mod revoke;
+mod rotate;
 mod serve;
+mod signer;
 mod template;
 mod token;
 mod vouch;
 
+pub use acts::Decision;
+pub use approval::{Approval, Approver};
 pub use attestation_key::{AttestationKeyOrder, TpmModel};
 pub use authority::{Authority, Renewed};
+pub use bundles::PublishedBundle;
 pub use chain::IssuedChain;
 pub use clock::now_unix_s;
 pub use config::{AuthorityConfig, Pin};
 pub use crl::Reason;
 pub use error::{AuthorityError, Corrupt, Fault, Refusal};
 pub use files::IssuedFiles;
+pub use journal::Head;
 pub use key::{KeyPairPem, SubjectKey};
-pub use log::{Entry, EntryState, Head, Kind, read_log};
+pub use log::{Entry, EntryState, Kind, read_log};
 pub use order::{Names, Order, Profile};
 pub use revoke::{SignedList, Taken, Which, revoked_serials};
+pub use rotate::{Proposal, Standing};
 pub use serve::{Listen, serve};

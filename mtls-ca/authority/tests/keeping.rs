@@ -68,7 +68,7 @@ fn the_keys_are_made_inside_and_cannot_be_read() {
 fn the_log_has_an_entry_for_every_signature_of_the_token() {
     in_own_process("count", |token| {
         let authority = Authority::init(&config(token), NOW).unwrap();
-        assert_eq!((authority.signatures(), authority.head().entries), (4, 4));
+        assert_eq!((authority.signatures(), authority.head().entries), (5, 5));
         let mut issued = HashSet::new();
         for name in [FRIDGE, SESSION, ADA, FRIDGE] {
             let chain = issue(&authority, name, NOW).0;
@@ -76,7 +76,7 @@ fn the_log_has_an_entry_for_every_signature_of_the_token() {
         }
         let refused = order("spiffe://other.example/fridge/f1", 3600).0;
         assert!(matches!(authority.issue(&refused, NOW), Err(AuthorityError::Refused(Refusal::TrustDomain { .. }))));
-        assert_eq!(authority.signatures(), 8, "a refusal signs nothing");
+        assert_eq!(authority.signatures(), 9, "a refusal signs nothing");
         let mut logged = HashSet::new();
         let mut kinds = Vec::new();
         let head = read_log(&dir(token), |entry| {
@@ -90,7 +90,7 @@ fn the_log_has_an_entry_for_every_signature_of_the_token() {
         assert_eq!(head.entries, authority.signatures());
         assert_eq!(logged, issued);
         let first = [Kind::Root, Kind::DeviceIntermediate, Kind::ServiceIntermediate, Kind::AttestationIntermediate];
-        assert_eq!((&kinds[..4], kinds[4]), (&first[..], Kind::Device));
+        assert_eq!((&kinds[..4], kinds[4], kinds[5]), (&first[..], Kind::TrustBundle, Kind::Device));
     });
 }
 
@@ -108,7 +108,7 @@ fn a_restart_finds_the_same_keys() {
         let after = Authority::open(&loaded).unwrap();
         assert_eq!((after.trust_bundle_pem(), after.head()), (bundle, head));
         issue(&after, FRIDGE, NOW);
-        assert_eq!(after.head().entries, 5);
+        assert_eq!(after.head().entries, 6);
         assert_eq!(private_keys(&session(token)).len(), 4);
     });
 }
@@ -139,11 +139,11 @@ fn a_tampered_log_stops_the_authority() {
         issue(&authority, SESSION, NOW);
         drop(authority);
         let mut lines = log_lines(&dir(token));
-        lines[4] = lines[4].replace("fridge/f1", "fridge/f2");
+        lines[5] = lines[5].replace("fridge/f1", "fridge/f2");
         std::fs::write(dir(token).join("issued.jsonl"), lines.join("\n") + "\n").unwrap();
         let error = Authority::open(&config(token)).unwrap_err();
-        assert!(matches!(error, AuthorityError::Corrupt(Corrupt::Log { line: 5, .. })), "{error}");
-        assert!(error.to_string().contains("line 5"), "{error}");
+        assert!(matches!(error, AuthorityError::Corrupt(Corrupt::Log { line: 6, .. })), "{error}");
+        assert!(error.to_string().contains("line 6"), "{error}");
     });
 }
 
@@ -185,7 +185,7 @@ fn a_session_that_died_is_opened_again() {
         // What a quiet recycle of the module by other code of this process does to everybody's sessions.
         Pkcs11::new(token.module()).unwrap().finalize().unwrap();
         issue(&authority, FRIDGE, NOW);
-        assert_eq!(authority.head().entries, 5);
+        assert_eq!(authority.head().entries, 6);
     });
 }
 
@@ -201,7 +201,7 @@ fn many_threads_share_one_authority() {
             .collect();
         let serials: HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(serials.len(), 20);
-        assert_eq!((authority.head().entries, authority.signatures()), (24, 24));
+        assert_eq!((authority.head().entries, authority.signatures()), (25, 25));
     });
 }
 
@@ -262,8 +262,8 @@ fn two_processes_may_issue_from_one_folder() {
             issue(&other, name, NOW);
         }
         assert_eq!(read_log(&dir(token), |_| ()).unwrap(), other.head(), "one chain, whoever wrote each line");
-        assert_eq!(other.head().entries, 10);
-        assert_eq!(one.signatures() + other.signatures(), 10);
+        assert_eq!(other.head().entries, 11);
+        assert_eq!(one.signatures() + other.signatures(), 11);
     });
 }
 
@@ -291,12 +291,12 @@ fn a_log_damaged_behind_an_open_authority_is_not_written_on() {
         let good = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{good}{{}}\n")).unwrap();
         let refused = authority.issue(&order(FRIDGE, 3600).0, NOW).unwrap_err();
-        assert!(matches!(refused, AuthorityError::Corrupt(Corrupt::Log { line: 5, .. })), "{refused}");
-        std::fs::write(&path, format!("{good}{{\"sequence\":5,\"prev")).unwrap();
+        assert!(matches!(refused, AuthorityError::Corrupt(Corrupt::Log { line: 6, .. })), "{refused}");
+        std::fs::write(&path, format!("{good}{{\"sequence\":6,\"prev")).unwrap();
         issue(&authority, FRIDGE, NOW);
         assert_eq!(
             read_log(&dir(token), |_| ()).unwrap().entries,
-            5,
+            6,
             "a torn line is what a crash leaves; it is cut off"
         );
     });
