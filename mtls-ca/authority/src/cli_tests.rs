@@ -94,6 +94,19 @@ fn arguments_are_read_and_wrong_ones_refused() {
         "renew --dir d",
         "list --dir d",
         "list --dir d --json",
+        "init --dir d --module m --token-label t --pin-file p --approver a=f --approver b=g",
+        "status --dir d",
+        "status --dir d --json",
+        "rotate root next --dir d",
+        "rotate device back --dir d --yes",
+        "rotate service next --dir d --yes --approval a --approval b --json",
+        "rotate attestation next --dir d --act f",
+        "approve --act a --key k",
+        "approve --act a --key k --out o",
+        "approvers --dir d --approver a=f --approver b=g",
+        "ceremony --dir d",
+        "log verify --dir d --json",
+        "revoke --dir d --issuer device-2 --yes --approval a --approval b",
     ] {
         assert!(parse(good).is_ok(), "{good}: {:?}", parse(good).err());
     }
@@ -106,6 +119,16 @@ fn arguments_are_read_and_wrong_ones_refused() {
         "issue --dir d --profile device --id f1 --lifetime-hours -1 --out o",
         "list",
         "revoke --dir d",
+        "revoke --dir d --issuer device",
+        "revoke --dir d --issuer device-1 --serial 01",
+        "rotate --dir d",
+        "rotate leaf next --dir d",
+        "rotate root forward --dir d",
+        "rotate root next",
+        "approve --act a",
+        "approvers --dir d",
+        "log --dir d",
+        "log verify",
     ] {
         assert!(parse(bad).is_err(), "{bad}");
     }

@@ -17,6 +17,8 @@ use ring::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::acts::Decision;
+use crate::approval::Approval;
 use crate::authority::{Authority, State};
 use crate::crl::{self, LIST_LIFE_S, List, Reason, Revoked};
 use crate::journal::lock;
@@ -27,14 +29,18 @@ use crate::{AuthorityError, Corrupt, Entry, Fault, Refusal, files, read_log};
 /// After its last second a certificate stays on the lists for so long, so that each has named it once (RFC 5280, section
 /// 3.3).
 const STAYS_S: i64 = 24 * 60 * 60;
+/// As many certificates one person may take back at once, whoever holds them.
+const ALONE: usize = 10;
 
 /// Which certificates are to be taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     /// One, by its serial number, lowercase hex.
     Serial(String),
-    /// All that a party holds.
+    /// All that a party holds. A stolen fridge does not wait for a second person, however many it holds.
     Party(SpiffeId),
+    /// All that a generation signed. Two people agree to it when there are more than ten.
+    Issuer(GenerationId),
 }
 
 /// A certificate that is on a list now.
@@ -68,19 +74,74 @@ impl Authority {
         Ok(found.into_iter().map(|(_, taken)| taken).collect())
     }
 
-    /// Takes certificates back. When it returns, the new lists are in force here; gateways hear of them next.
+    /// What two approvers have to sign so that this is taken back; none when one person may do it.
     ///
     /// # Errors
-    /// As [`Self::find`], and [`Fault`] when the token or the disk failed. Asking again is safe.
-    pub fn revoke(&self, which: &Which, reason: Reason, now_unix_s: i64) -> Result<Vec<Taken>, AuthorityError> {
+    /// As [`Self::find`], and [`Refusal::NoApprovers`] when it takes two people and there is nobody.
+    pub fn revocation_to_sign(
+        &self,
+        which: &Which,
+        reason: Reason,
+        now_unix_s: i64,
+    ) -> Result<Option<String>, AuthorityError> {
         let mut work = self.at_work(true)?;
+        let found = find(self.dir(), &mut work.state, which, now_unix_s)?.len();
+        match decision(which, reason, found) {
+            Some(_) if work.state.acts.approvers().is_empty() => Err(Refusal::NoApprovers.into()),
+            Some(decision) => Ok(Some(work.state.acts.to_sign(&decision)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes certificates back, as many as one person may. When it returns, the new lists are in force here; gateways hear of
+    /// them next.
+    ///
+    /// # Errors
+    /// As [`Self::find`]; [`Refusal::NotApproved`] when it takes two people; [`Fault`] when the token or the disk failed.
+    /// Asking again is safe.
+    pub fn revoke(&self, which: &Which, reason: Reason, now_unix_s: i64) -> Result<Vec<Taken>, AuthorityError> {
+        self.revoke_agreed(which, reason, &[], now_unix_s)
+    }
+
+    /// Takes certificates back as [`Self::revoke`] does, with what approvers signed.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`].
+    pub fn revoke_agreed(
+        &self,
+        which: &Which,
+        reason: Reason,
+        approvals: &[Approval],
+        now_unix_s: i64,
+    ) -> Result<Vec<Taken>, AuthorityError> {
+        let mut work = self.at_work(!matches!(which, Which::Issuer(_)))?;
+        let found = self.find_and_revoke(&mut work.state, which, (reason, approvals), now_unix_s)?;
+        if let Some(decision) = decision(which, reason, found.len()) {
+            work.state.acts.append(&mut work.acts, decision, approvals.to_vec(), now_unix_s)?;
+        }
+        for (_, taken) in &found {
+            tracing::warn!(serial = taken.serial, party = taken.party, reason = reason.as_str(), "certificate revoked");
+        }
+        Ok(found.into_iter().map(|(_, taken)| taken).collect())
+    }
+
+    fn find_and_revoke(
+        &self,
+        state: &mut State,
+        which: &Which,
+        (reason, approvals): (Reason, &[Approval]),
+        now_unix_s: i64,
+    ) -> Result<Vec<(GenerationId, Taken)>, AuthorityError> {
         let _alone = alone(self.dir())?;
-        let found = find(self.dir(), &mut work.state, which, now_unix_s)?;
+        let found = find(self.dir(), state, which, now_unix_s)?;
+        if let Some(decision) = decision(which, reason, found.len()) {
+            state.acts.check(&decision, approvals)?;
+        }
         let issuers: BTreeSet<GenerationId> = found.iter().map(|(issuer, _)| *issuer).collect();
         for issuer in &issuers {
-            work.state.own(*issuer)?; // before any list is signed: all of it, or nothing
+            state.own(*issuer)?; // before any list is signed: all of it, or nothing
         }
-        let State { log, owns, .. } = &mut *work.state;
+        let State { log, owns, .. } = state;
         for issuer in issuers.iter().filter_map(|issuer| owns.get(issuer)) {
             let mine = found.iter().filter(|(id, _)| *id == issuer.id);
             let new: Vec<Revoked> = mine
@@ -88,10 +149,7 @@ impl Authority {
                 .collect();
             next(&self.desk(), log, issuer, new, now_unix_s)?;
         }
-        for (_, taken) in &found {
-            tracing::warn!(serial = taken.serial, party = taken.party, reason = reason.as_str(), "certificate revoked");
-        }
-        Ok(found.into_iter().map(|(_, taken)| taken).collect())
+        Ok(found)
     }
 
     /// Signs the lists again, so that they do not run out, and leaves out what needs no naming any more.
@@ -151,6 +209,16 @@ pub fn revoked_serials(dir: &Path) -> Result<HashSet<String>, AuthorityError> {
         serials.extend(list.entries.into_iter().map(|entry| entry.serial));
     }
     Ok(serials)
+}
+
+/// What is decided by taking so many certificates back; nothing that needs two people, mostly.
+fn decision(which: &Which, reason: Reason, found: usize) -> Option<Decision> {
+    match which {
+        Which::Issuer(issuer) if found > ALONE => {
+            Some(Decision::RevokeAll { issuer: issuer.to_string(), reason: reason.as_str().to_owned() })
+        }
+        _ => None,
+    }
 }
 
 /// Signs the first list of a generation that is being made known; once more, if a crash came between.
@@ -249,6 +317,7 @@ fn find(
     let meant = |entry: &Entry| match which {
         Which::Serial(serial) => entry.serial == *serial,
         Which::Party(party) => entry.subject == party.as_str(),
+        Which::Issuer(issuer) => entry.issuer == issuer.to_string(),
     };
     read_log(dir, |entry| {
         let alive = entry.state == EntryState::Issued && entry.not_after_unix_s >= now_unix_s;
@@ -266,6 +335,7 @@ fn find(
         let what = match which {
             Which::Serial(serial) => format!("the serial number {serial}"),
             Which::Party(party) => party.to_string(),
+            Which::Issuer(issuer) => issuer.to_string(),
         };
         return Err(Refusal::NothingToRevoke(what).into());
     }

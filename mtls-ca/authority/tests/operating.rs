@@ -243,3 +243,25 @@ fn the_log_is_verified_without_a_token() {
     std::fs::write(dir(&room.token).join("issued.jsonl"), lines[1..].join("\n") + "\n").unwrap();
     assert!(room.run(&["log", "verify"]).unwrap_err().contains("at line 1"));
 }
+
+#[test]
+fn everything_an_intermediate_signed_is_revoked_by_two_people() {
+    let room = Room::new("bulk", &["ada", "bob"]);
+    for n in 0..11 {
+        room.run(&["issue", "--profile", "device", "--id", &format!("f{n}"), "--out", text(&room.path("out"))])
+            .unwrap();
+    }
+    let shown = room.run(&["revoke", "--issuer", "device-1"]).unwrap();
+    assert!(shown.contains("with --yes revokes these 11") && shown.contains("It takes two people"), "{shown}");
+    let refused = room.run(&["revoke", "--issuer", "device-1", "--yes"]).unwrap_err();
+    assert!(refused.contains("0 of ada, bob agreed"), "{refused}");
+    let (ada, bob) = (room.approve("ada"), room.approve("bob"));
+    let all = ["revoke", "--issuer", "device-1", "--yes", "--approval", &ada, "--approval", &bob];
+    let done = room.run(&all).unwrap();
+    assert!(done.contains("Revoked 11"), "{done}");
+    for wrong in [["--issuer", "device"], ["--issuer", "device-0"], ["--issuer", "leaf-1"]] {
+        let refused = room.run(&[&["revoke"][..], &wrong].concat()).unwrap_err();
+        assert!(refused.contains("a generation is named <tier>-<number>"), "{refused}");
+    }
+    assert!(room.run(&["revoke", "--issuer", "device-1", "--party", "fridge/f1"]).is_err());
+}

@@ -349,3 +349,119 @@ fn a_bundle_put_there_by_somebody_else_is_not_handed_out() {
         assert_eq!(bundles[1], ("root-1".to_owned(), "trust bundle 2: root-1, root-2".to_owned()));
     });
 }
+
+#[test]
+fn everything_below_an_intermediate_is_taken_back_by_two_people() {
+    in_own_process("bulk", |token| {
+        let house = House::new(token);
+        let ca = &house.authority;
+        let (which, reason) = (Which::Issuer(GenerationId::new(Tier::Device, 1)), Reason::KeyCompromise);
+        let fridges: Vec<String> = (0..11).map(|n| format!("spiffe://larder.internal/fridge/f{n}")).collect();
+        for fridge in &fridges[..10] {
+            issue(ca, fridge, NOW);
+        }
+        issue(ca, SESSION, NOW);
+        assert_eq!(ca.revocation_to_sign(&which, reason, NOW).unwrap(), None, "ten are one person's");
+        assert_eq!(ca.revoke(&which, reason, NOW).unwrap().len(), 10);
+        issue(ca, &fridges[10], NOW);
+        let act = ca.revocation_to_sign(&which, reason, NOW).unwrap().unwrap();
+        let agreed: Vec<Approval> =
+            house.keys.iter().map(|key| Approval::sign(&act, &key.serialize_pem()).unwrap()).collect();
+        for (reason, approvals) in [(reason, &agreed[..1]), (reason, &[][..]), (Reason::Superseded, &agreed[..])] {
+            let refused = ca.revoke_agreed(&which, reason, approvals, NOW).unwrap_err();
+            assert!(matches!(refused, AuthorityError::Refused(Refusal::NotApproved(_))), "{refused}");
+        }
+        assert_eq!(revoked_serials(&dir(token)).unwrap().len(), 10, "nothing was taken back");
+        let taken = ca.revoke_agreed(&which, reason, &agreed, NOW).unwrap();
+        assert_eq!((taken.len(), revoked_serials(&dir(token)).unwrap().len()), (11, 11));
+        assert!(taken.iter().all(|one| one.party.contains("/fridge/")), "nobody else's");
+        assert!(ca.revoke_agreed(&which, reason, &agreed, NOW).is_err(), "an approval serves once");
+        assert_eq!(ca.standing(NOW).unwrap().acts.entries, 2);
+        assert_eq!(ca.signatures(), ca.head().entries);
+        drop(house);
+        assert!(Authority::open(&config(token)).is_ok(), "the act is believed when it is read again");
+    });
+}
+
+#[test]
+fn one_party_is_taken_back_by_one_person_however_much_it_holds() {
+    in_own_process("one", |token| {
+        let authority = Authority::init(&config(token), NOW).unwrap();
+        for _ in 0..12 {
+            issue(&authority, FRIDGE, NOW);
+        }
+        let everything = Which::Issuer(GenerationId::new(Tier::Device, 1));
+        let refused = authority.revoke(&everything, Reason::KeyCompromise, NOW).unwrap_err();
+        assert!(matches!(refused, AuthorityError::Refused(Refusal::NoApprovers)), "{refused}");
+        assert!(authority.revocation_to_sign(&everything, Reason::KeyCompromise, NOW).is_err());
+        let taken = authority.revoke(&Which::Party(id(FRIDGE)), Reason::KeyCompromise, NOW).unwrap();
+        assert_eq!(taken.len(), 12);
+        let unknown = Which::Issuer(GenerationId::new(Tier::Device, 7));
+        let nothing = authority.revoke(&unknown, Reason::KeyCompromise, NOW).unwrap_err();
+        assert!(nothing.to_string().contains("device-7 has no certificate that lives"), "{nothing}");
+    });
+}
+
+#[test]
+fn the_order_of_approvals_and_of_people_does_not_matter() {
+    in_own_process("order", |token| {
+        let (approvers, keys): (Vec<Approver>, Vec<KeyPair>) = people(["ada", "bob", "eve", "joe"]).into_iter().unzip();
+        let authority = Authority::init_with(&config(token), &approvers, NOW).unwrap();
+        for pair in [[0, 1], [3, 2], [2, 0], [1, 3]] {
+            let act = authority.propose(Tier::Attestation, NEXT, NOW).unwrap().to_sign.unwrap();
+            let agreed = pair.map(|at: usize| Approval::sign(&act, &keys[at].serialize_pem()).unwrap());
+            authority.rotate(Tier::Attestation, NEXT, &agreed, NOW).unwrap();
+            authority.rotate(Tier::Attestation, BACK, &[], NOW).unwrap();
+        }
+        assert_eq!(authority.standing(NOW).unwrap().rotation.line(Tier::Attestation).last_number, 5);
+    });
+}
+
+#[test]
+fn an_init_with_people_who_cannot_agree_makes_nothing() {
+    in_own_process("init", |token| {
+        let [ada, bob] = people(["ada", "bob"]).map(|(approver, _)| approver);
+        let twin = Approver { name: "twin".into(), ..ada.clone() };
+        for wrong in [vec![ada.clone()], vec![ada.clone(), ada.clone()], vec![ada.clone(), twin]] {
+            let refused = Authority::init_with(&config(token), &wrong, NOW).unwrap_err();
+            assert!(matches!(refused, AuthorityError::Refused(Refusal::Approvers(_))), "{refused}");
+        }
+        assert!(Authority::init_with(&config(token), &[ada, bob], NOW).is_ok(), "the token was still empty");
+    });
+}
+
+#[test]
+fn a_retired_generation_signs_nothing_and_its_certificate_is_kept_for_who_looks_back() {
+    in_own_process("retired", |token| {
+        let house = House::new(token);
+        house.authority.refresh_lists(NOW).unwrap();
+        let taken = issue(&house.authority, FRIDGE, NOW).0.serial;
+        house.authority.revoke(&Which::Serial(taken.clone()), Reason::Superseded, NOW).unwrap();
+        house.steps(Tier::Device, 4, NOW);
+        house.steps(Tier::Device, 2, NOW + 3 * DAY_S);
+        let ca = dir(token);
+        assert!(ca.join("device.pem").exists() && ca.join("device.crl").exists());
+        assert!(revoked_serials(&ca).unwrap().contains(&taken), "the log of the past can still be read");
+        let mut signed = Vec::new();
+        house.authority.refresh_lists(NOW + 3 * DAY_S).unwrap();
+        issue(&house.authority, FRIDGE, NOW + 3 * DAY_S);
+        read_log(&ca, |entry| signed.push((entry.issuer.clone(), entry.not_before_unix_s))).unwrap();
+        assert!(!signed.iter().any(|(issuer, at)| issuer == "device-1" && *at > NOW));
+        assert!(signed.iter().any(|(issuer, at)| issuer == "device-2" && *at > NOW + 2 * DAY_S));
+        assert_eq!(house.authority.renew(NOW + 60 * DAY_S).unwrap().len(), 3, "those in use");
+    });
+}
+
+#[test]
+fn an_intermediate_that_waits_to_end_is_not_renewed() {
+    in_own_process("wait", |token| {
+        let house = House::new(token);
+        house.steps(Tier::Service, 4, NOW + 40 * DAY_S);
+        let renewed = house.authority.renew(NOW + 60 * DAY_S).unwrap();
+        let kinds: Vec<Kind> = renewed.iter().map(|one| one.kind).collect();
+        assert_eq!(kinds, [Kind::DeviceIntermediate, Kind::AttestationIntermediate], "the new one is young enough");
+        let standing = house.authority.standing(NOW).unwrap();
+        let ends = |number| standing.ends.iter().find(|(id, _)| *id == GenerationId::new(Tier::Service, number));
+        assert_eq!(ends(1).unwrap().1, NOW + 90 * DAY_S);
+    });
+}
