@@ -1,41 +1,33 @@
-//! The authority itself: made once, opened often, and the one function that reaches the signer.
+//! The authority itself: made once, opened often, and what it signs for others.
 //!
-//! Each signature goes the same way: template → sign → independent check → log → out. A certificate that fails the check
-//! is logged as withheld, so that the log has as many entries as the token has made signatures.
+//! Which keys are in use is said by the acts, which another process may add to at any time; so each request holds them as they
+//! are, shared, until its certificate is logged. Who decides something holds them alone, and sees a log in which nobody else
+//! is writing.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ca_identity::TrustDomain;
-use data_encoding::HEXLOWER;
-use rcgen::{CertificateParams, Issuer};
-use ring::digest::{SHA256, digest};
-use ring::rand::{SecureRandom, SystemRandom};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use ca_rotation::{GenerationId, Tier};
 
+use crate::acts::Acts;
+use crate::approval::{Approved, Approver};
 use crate::chain::pem;
 use crate::check::{self, Expected};
-use crate::log::{Draft, EntryState, Head, Kind, Log};
-use crate::template::{self, Life, TokenKey};
-use crate::token::{KeyName, Token};
-use crate::{AuthorityConfig, AuthorityError, Corrupt, Fault, IssuedChain, Order, Profile, Refusal, files};
+use crate::log::{Kind, Log};
+use crate::signer::{Desk, Own, chain, life_under, record, sign};
+use crate::template;
+use crate::token::{self, Token};
+use crate::{
+    AttestationKeyOrder, AuthorityConfig, AuthorityError, Corrupt, Fault, Head, IssuedChain, Order, Profile, Refusal,
+    attestation_key, bundles, files,
+};
 
-/// Clocks of fridges go wrong by minutes; a certificate is good a little before it was made.
-const BACKDATE_S: i64 = 10 * 60;
-const DAY_S: i64 = 24 * 60 * 60;
-const ROOT_LIFE_S: i64 = 3652 * DAY_S;
-const INTERMEDIATE_LIFE_S: i64 = 90 * DAY_S;
-/// An intermediate with less than this before it is renewed on request.
-const RENEW_BELOW_S: i64 = 45 * DAY_S;
-
-/// The authority's own keys, as `policies/keys.toml` plans them.
-const AUTHORITIES: [(Kind, KeyName, &str); 3] = [
-    (Kind::Root, KeyName { label: "larder-ca-root-1", id: "root-1" }, "root.pem"),
-    (Kind::DeviceIntermediate, KeyName { label: "larder-ca-device-1", id: "device-1" }, "device.pem"),
-    (Kind::ServiceIntermediate, KeyName { label: "larder-ca-service-1", id: "service-1" }, "service.pem"),
-];
+/// An intermediate with less than this before it is renewed on request: half of its life.
+const RENEW_BELOW_S: i64 = 45 * 24 * 60 * 60;
 
 /// An intermediate that got a new certificate for its old key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,28 +38,65 @@ pub struct Renewed {
     pub not_after_unix_s: i64,
 }
 
-/// A certificate of the authority and the key it belongs to.
-pub(crate) struct Own {
-    pub(crate) kind: Kind,
-    pub(crate) key: KeyName,
-    pub(crate) point: Vec<u8>,
-    pub(crate) der: Vec<u8>,
-    path: PathBuf,
-}
-
-impl Own {
-    /// Where its revocation list of the moment is, DER.
-    pub(crate) fn list_path(&self) -> PathBuf {
-        self.path.with_extension("crl")
-    }
-}
-
 /// What changes while the authority is open.
 pub(crate) struct State {
     pub(crate) log: Log,
-    root: Own,
-    pub(crate) device: Own,
-    pub(crate) service: Own,
+    pub(crate) acts: Acts,
+    /// Every generation that is not dropped.
+    pub(crate) owns: BTreeMap<GenerationId, Own>,
+}
+
+impl State {
+    /// Reads what was decided since, and loads the certificates of generations that are new.
+    pub(crate) fn catch_up(&mut self, desk: &Desk<'_>, acts: &mut File) -> Result<(), AuthorityError> {
+        let before = self.acts.head().clone();
+        self.acts.catch_up(acts)?;
+        if *self.acts.head() != before {
+            self.load(desk)?;
+        }
+        Ok(())
+    }
+
+    /// Has exactly the generations that the acts come to.
+    pub(crate) fn load(&mut self, desk: &Desk<'_>) -> Result<(), AuthorityError> {
+        let wanted: BTreeMap<GenerationId, u32> = self
+            .acts
+            .rotation()?
+            .generations()
+            .map(|(tier, generation)| (GenerationId::new(tier, generation.number), generation.root))
+            .collect();
+        self.owns.retain(|id, _| wanted.contains_key(id));
+        for (id, root) in wanted {
+            if let Entry::Vacant(free) = self.owns.entry(id) {
+                free.insert(desk.load(id, root)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The generation in use of a tier.
+    pub(crate) fn active(&self, tier: Tier) -> Result<&Own, AuthorityError> {
+        self.own(self.acts.rotation()?.active(tier))
+    }
+
+    pub(crate) fn own(&self, id: GenerationId) -> Result<&Own, AuthorityError> {
+        let missing =
+            || Corrupt::Key { key: token::label(id), why: "no act speaks of it, or it was retired".to_owned() };
+        Ok(self.owns.get(&id).ok_or_else(missing)?)
+    }
+
+    /// The roots of the bundle in force.
+    pub(crate) fn roots(&self) -> Result<Vec<&Own>, AuthorityError> {
+        let roots = self.acts.rotation()?.bundle().roots.iter();
+        roots.map(|number| self.own(GenerationId::new(Tier::Root, *number))).collect()
+    }
+}
+
+/// The state for the time of one request.
+pub(crate) struct AtWork<'a> {
+    pub(crate) state: MutexGuard<'a, State>,
+    /// The acts, held; let go with this value.
+    pub(crate) acts: File,
 }
 
 /// An open authority; shareable between threads.
@@ -75,44 +104,61 @@ pub struct Authority {
     pub(crate) token: Token,
     trust_domain: TrustDomain,
     dir: PathBuf,
-    pub(crate) state: Mutex<State>,
+    state: Mutex<State>,
 }
 
 impl Authority {
-    /// Makes an authority: its keys inside the token, a root and two intermediates, an empty log. Its settings are written
-    /// last; without them there is no authority.
+    /// Makes an authority without approvers; see [`Self::init_with`].
     ///
     /// # Errors
-    /// [`Refusal::AlreadyInitialised`] or [`Refusal::TokenInUse`] when there is one already; otherwise what failed.
+    /// As [`Self::init_with`].
     pub fn init(config: &AuthorityConfig, now_unix_s: i64) -> Result<Self, AuthorityError> {
+        Self::init_with(config, &[], now_unix_s)
+    }
+
+    /// Makes an authority: its keys inside the token, a root and three intermediates, the first trust bundle, and their log.
+    /// Two of `approvers` have to agree to what changes its keys later; without approvers, nothing can. Its settings are
+    /// written last; without them there is no authority.
+    ///
+    /// # Errors
+    /// [`Refusal::AlreadyInitialised`] or [`Refusal::TokenInUse`] when there is one already; [`Refusal::Approvers`] when
+    /// there are too few or too many; otherwise what failed.
+    pub fn init_with(
+        config: &AuthorityConfig,
+        approvers: &[Approver],
+        now_unix_s: i64,
+    ) -> Result<Self, AuthorityError> {
         if config.exists() {
             return Err(Refusal::AlreadyInitialised(config.dir.clone()).into());
         }
+        Approver::check_all(approvers)?;
         files::make_dir(&config.dir)?;
         let token = Token::open(config)?;
-        for (_, key, _) in AUTHORITIES {
-            if token.holds(key)? {
-                let (token, key) = (config.token_label.clone(), key.label.to_owned());
-                return Err(Refusal::TokenInUse { token, key }.into());
+        let first = Tier::ALL.map(|tier| GenerationId::new(tier, 1));
+        for id in first {
+            if token.holds(id)? {
+                return Err(Refusal::TokenInUse { token: config.token_label.clone(), key: token::label(id) }.into());
             }
         }
         let mut log = Log::create(&config.dir)?;
-        let mut make = |(kind, key, file), issuer: Option<&Own>| {
-            let point = token.generate(key)?;
-            let own = Own { kind, key, point, der: Vec::new(), path: config.dir.join(file) };
-            certify(&token, &config.trust_domain, &mut log, own, issuer, now_unix_s)
-        };
-        let [root, device, service] = AUTHORITIES;
-        let root = make(root, None)?;
-        let device = make(device, Some(&root))?;
-        let service = make(service, Some(&root))?;
+        let desk = Desk { token: &token, trust_domain: &config.trust_domain, dir: &config.dir };
+        let (leave, mut owns, root) = (Approved::first_ceremony(), BTreeMap::new(), GenerationId::new(Tier::Root, 1));
+        for id in first {
+            let point = token.generate(id)?;
+            let own = desk.certify(&mut log, (id, point), owns.get(&root), now_unix_s, &leave)?;
+            owns.insert(id, own);
+        }
+        if let Some(root) = owns.get(&root) {
+            bundles::sign(&desk, &mut log, 1, &[root], root, now_unix_s)?;
+        }
+        let acts = Acts::create(&config.dir, &config.trust_domain, approvers, now_unix_s)?;
         config.save()?;
-        let state = Mutex::new(State { log, root, device, service });
-        Ok(Self { token, trust_domain: config.trust_domain.clone(), dir: config.dir.clone(), state })
+        let (trust_domain, dir) = (config.trust_domain.clone(), config.dir.clone());
+        Ok(Self { token, trust_domain, dir, state: Mutex::new(State { log, acts, owns }) })
     }
 
     /// Opens an authority: logs in, checks that its keys are kept as they must be and belong to its certificates, and
-    /// verifies its whole log.
+    /// verifies its whole log and all of its acts.
     ///
     /// # Errors
     /// [`Refusal::NotInitialised`], or [`Corrupt`] when something is not as this code left it.
@@ -122,12 +168,14 @@ impl Authority {
         }
         let token = Token::open(config)?;
         let log = Log::open(&config.dir)?;
-        let [root, device, service] = AUTHORITIES.map(|own| load(&token, &config.dir, own));
-        let state = Mutex::new(State { log, root: root?, device: device?, service: service? });
-        Ok(Self { token, trust_domain: config.trust_domain.clone(), dir: config.dir.clone(), state })
+        let acts = Acts::open(&config.dir, &config.trust_domain)?;
+        let mut state = State { log, acts, owns: BTreeMap::new() };
+        state.load(&Desk { token: &token, trust_domain: &config.trust_domain, dir: &config.dir })?;
+        let (trust_domain, dir) = (config.trust_domain.clone(), config.dir.clone());
+        Ok(Self { token, trust_domain, dir, state: Mutex::new(state) })
     }
 
-    /// Issues a leaf: the only way to a signature for anybody but the authority itself.
+    /// Issues a leaf: the only way to a signature for a party.
     ///
     /// # Errors
     /// [`Refusal`] when the party is of another trust domain or would outlive its issuer; [`Fault`] when the token, the
@@ -137,65 +185,98 @@ impl Authority {
             let ours = self.trust_domain.as_str().to_owned();
             return Err(Refusal::TrustDomain { id: Box::new(order.id().clone()), ours }.into());
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { log, device, service, .. } = &mut *state;
-        let issuer = match order.profile() {
-            Profile::Device => &*device,
-            Profile::Service | Profile::Operator => &*service,
+        let tier = match order.profile() {
+            Profile::Device => Tier::Device,
+            Profile::Service | Profile::Operator => Tier::Service,
         };
-        let life = life(now_unix_s, i64::from(order.lifetime_s()))?;
-        let issuer_ends = check::not_after_unix_s(&issuer.der).map_err(Fault::Withheld)?;
-        if life.not_after_unix_s > issuer_ends {
-            let issuer = issuer.kind.as_str();
-            return Err(Refusal::IssuerTooOld { issuer, not_after_unix_s: issuer_ends }.into());
-        }
-        let key = TokenKey::new(&self.token, issuer.key, &issuer.point);
-        let der = sign(&template::leaf(order, &life)?, order.key(), &key, issuer)?;
-        let expected = Expected { point: order.key().point(), life: &life, issuer: &issuer.der };
-        let verdict = check::leaf(&der, order, &expected);
-        let entry = record(log, template::kind_of(order.profile()), order.id().as_str(), &life, &der, verdict)?;
-        Ok(IssuedChain {
-            chain_pem: [pem("CERTIFICATE", &der), pem("CERTIFICATE", &issuer.der)].concat(),
-            serial: entry.serial,
-            not_before_unix_s: life.not_before_unix_s,
-            not_after_unix_s: life.not_after_unix_s,
-            sha256: entry.certificate_sha256,
-        })
+        let mut work = self.at_work(true)?;
+        let (der, life, verdict, issuer) = {
+            let issuer = work.state.active(tier)?;
+            let life = life_under(issuer, now_unix_s, i64::from(order.lifetime_s()))?;
+            let der = sign(&template::leaf(order, &life)?, order.key(), &issuer.key(&self.token), issuer)?;
+            let expected = Expected { point: order.key().point(), life: &life, issuer: &issuer.der };
+            let verdict = check::leaf(&der, order, &expected);
+            (der, life, verdict, issuer.id)
+        };
+        let kind = template::kind_of(order.profile());
+        let entry = record(&mut work.state.log, kind, issuer, order.id().as_str(), &life, &der, verdict)?;
+        Ok(chain(&der, work.state.own(issuer)?, entry))
+    }
+
+    /// Issues the certificate of a TPM's attestation key, good for an hour. Whether the key lives in that TPM is the
+    /// attestation service's to know.
+    ///
+    /// # Errors
+    /// As [`Self::issue`].
+    pub fn issue_attestation_key(
+        &self,
+        order: &AttestationKeyOrder,
+        now_unix_s: i64,
+    ) -> Result<IssuedChain, AuthorityError> {
+        let mut work = self.at_work(true)?;
+        let (der, life, verdict, issuer) = {
+            let issuer = work.state.active(Tier::Attestation)?;
+            let life = life_under(issuer, now_unix_s, attestation_key::LIFETIME_S)?;
+            let params = template::attestation_key(order, &life)?;
+            let der = sign(&params, order.key(), &issuer.key(&self.token), issuer)?;
+            let expected = Expected { point: order.key().point(), life: &life, issuer: &issuer.der };
+            let verdict = check::attestation_key(&der, order, &expected);
+            (der, life, verdict, issuer.id)
+        };
+        let entry = record(&mut work.state.log, Kind::AttestationKey, issuer, &order.subject(), &life, &der, verdict)?;
+        Ok(chain(&der, work.state.own(issuer)?, entry))
+    }
+
+    /// The certificate of the intermediate under which attestation keys are certified now, DER: for who verifies what such a
+    /// key signed. Empty if the acts cannot be used.
+    #[must_use]
+    pub fn attestation_intermediate_der(&self) -> Vec<u8> {
+        self.lock().active(Tier::Attestation).map_or_else(|_| Vec::new(), |own| own.der.clone())
     }
 
     /// Gives the intermediates that are past half of their life a new certificate for the same key. Leaves that are out
-    /// stay good, since they name the key.
+    /// stay good, since they name the key. One that signs nothing new is left to end.
     ///
     /// # Errors
     /// As [`Self::issue`].
     pub fn renew(&self, now_unix_s: i64) -> Result<Vec<Renewed>, AuthorityError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { log, root, device, service } = &mut *state;
+        let mut work = self.at_work(false)?;
+        let State { log, acts, owns } = &mut *work.state;
+        let (desk, leave) = (self.desk(), Approved::same_key());
         let mut renewed = Vec::new();
-        for own in [device, service] {
+        for tier in [Tier::Device, Tier::Service, Tier::Attestation] {
+            let id = acts.rotation()?.active(tier);
+            let Some(own) = owns.get(&id) else { continue };
             let ends = check::not_after_unix_s(&own.der).map_err(Fault::Withheld)?;
             if ends.saturating_sub(now_unix_s) >= RENEW_BELOW_S {
                 continue;
             }
-            let next =
-                Own { kind: own.kind, key: own.key, point: own.point.clone(), der: vec![], path: own.path.clone() };
-            *own = certify(&self.token, &self.trust_domain, log, next, Some(root), now_unix_s)?;
+            let root = owns.get(&GenerationId::new(Tier::Root, own.root));
+            let own = desk.certify(log, (id, own.point.clone()), root, now_unix_s, &leave)?;
             let not_after_unix_s = check::not_after_unix_s(&own.der).map_err(Fault::Withheld)?;
-            renewed.push(Renewed { kind: own.kind, not_after_unix_s });
+            renewed.push(Renewed { kind: own.kind(), not_after_unix_s });
+            owns.insert(id, own);
         }
         Ok(renewed)
     }
 
-    /// The roots to trust, PEM.
+    /// The roots to trust, PEM. Empty if the acts cannot be used.
     #[must_use]
     pub fn trust_bundle_pem(&self) -> String {
-        pem("CERTIFICATE", &self.state.lock().unwrap_or_else(PoisonError::into_inner).root.der)
+        let work = self.at_work(true);
+        let pems = |state: &State| -> Result<String, AuthorityError> {
+            Ok(state.roots()?.iter().map(|root| pem("CERTIFICATE", &root.der)).collect())
+        };
+        work.and_then(|work| pems(&work.state)).unwrap_or_else(|error| {
+            tracing::error!(%error, "the trust bundle cannot be put together");
+            String::new()
+        })
     }
 
     /// The end of the issuance log as this authority last knew it.
     #[must_use]
     pub fn head(&self) -> Head {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).log.head().clone()
+        self.lock().log.head().clone()
     }
 
     /// How many signatures the token has made for this authority since it was opened.
@@ -215,6 +296,23 @@ impl Authority {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// The state as the acts are now, which are held until the value is dropped: together with others who issue, or alone to
+    /// decide something.
+    pub(crate) fn at_work(&self, shared: bool) -> Result<AtWork<'_>, AuthorityError> {
+        let mut state = self.lock();
+        let mut acts = state.acts.hold(shared)?;
+        state.catch_up(&self.desk(), &mut acts)?;
+        Ok(AtWork { state, acts })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn desk(&self) -> Desk<'_> {
+        Desk { token: &self.token, trust_domain: &self.trust_domain, dir: &self.dir }
+    }
 }
 
 impl std::fmt::Debug for Authority {
@@ -224,91 +322,6 @@ impl std::fmt::Debug for Authority {
             .field("trust_domain", &self.trust_domain)
             .finish_non_exhaustive()
     }
-}
-
-/// Makes, checks, logs and keeps a certificate of the authority itself; without an issuer it signs itself.
-fn certify(
-    token: &Token,
-    trust_domain: &TrustDomain,
-    log: &mut Log,
-    mut own: Own,
-    issuer: Option<&Own>,
-    now_unix_s: i64,
-) -> Result<Own, AuthorityError> {
-    let life = life(now_unix_s, if issuer.is_some() { INTERMEDIATE_LIFE_S } else { ROOT_LIFE_S })?;
-    let params = template::authority(own.kind, trust_domain, &life)?;
-    let subject = TokenKey::new(token, own.key, &own.point);
-    own.der = match issuer {
-        Some(issuer) => sign(&params, &subject, &TokenKey::new(token, issuer.key, &issuer.point), issuer)?,
-        None => params.self_signed(&subject).map_err(|why| subject.cause(&why))?.der().to_vec(),
-    };
-    let issuer_der = issuer.map_or(own.der.as_slice(), |issuer| issuer.der.as_slice());
-    let verdict =
-        check::authority(&own.der, own.kind, &Expected { point: &own.point, life: &life, issuer: issuer_der });
-    record(log, own.kind, &template::authority_name(own.kind, trust_domain), &life, &own.der, verdict)?;
-    files::write(&own.path, pem("CERTIFICATE", &own.der).as_bytes(), 0o644)?;
-    Ok(own)
-}
-
-/// Loads a certificate of the authority and makes sure that it is its key's.
-fn load(token: &Token, dir: &Path, (kind, key, file): (Kind, KeyName, &str)) -> Result<Own, AuthorityError> {
-    let point = token.check(key)?;
-    let path = dir.join(file);
-    let text = fs::read(&path).map_err(|source| files::disk("cannot read", &path, source))?;
-    let corrupt = |why| Corrupt::Certificate { path: path.clone(), why };
-    let der = CertificateDer::from_pem_slice(&text).map_err(|_| corrupt("it is no certificate"))?.to_vec();
-    if check::point_of(&der).map_err(corrupt)? != point {
-        return Err(corrupt("it is for another key").into());
-    }
-    Ok(Own { kind, key, point, der, path })
-}
-
-fn sign(
-    params: &CertificateParams,
-    subject: &impl rcgen::PublicKeyData,
-    key: &TokenKey<'_>,
-    issuer: &Own,
-) -> Result<Vec<u8>, AuthorityError> {
-    let signer = Issuer::from_ca_cert_der(&CertificateDer::from(issuer.der.as_slice()), key)
-        .map_err(|why| Fault::Encoding(why.to_string()))?;
-    let signed = params.signed_by(subject, &signer).map_err(|why| key.cause(&why))?;
-    Ok(signed.der().to_vec())
-}
-
-/// Writes what was signed into the log; only then does a good one get out.
-fn record(
-    log: &mut Log,
-    kind: Kind,
-    subject: &str,
-    life: &Life,
-    der: &[u8],
-    verdict: Result<(), &'static str>,
-) -> Result<crate::Entry, AuthorityError> {
-    let state = if verdict.is_ok() { EntryState::Issued } else { EntryState::Withheld };
-    let entry = log.append(Draft {
-        state,
-        kind,
-        subject: subject.to_owned(),
-        serial: HEXLOWER.encode(&life.serial),
-        not_before_unix_s: life.not_before_unix_s,
-        not_after_unix_s: life.not_after_unix_s,
-        certificate_sha256: HEXLOWER.encode(digest(&SHA256, der).as_ref()),
-    })?;
-    verdict.map_err(Fault::Withheld)?;
-    tracing::info!(kind = kind.as_str(), subject, serial = entry.serial, "certificate issued");
-    Ok(entry)
-}
-
-/// A fresh serial number and the life from now on. The number is positive and has all of its 16 bytes: its first two bits
-/// are 01 and 126 are random.
-fn life(now_unix_s: i64, seconds: i64) -> Result<Life, AuthorityError> {
-    let mut serial = [0; 16];
-    SystemRandom::new().fill(&mut serial).map_err(|_| Fault::Encoding("the system gives no randomness".to_owned()))?;
-    if let Some(first) = serial.first_mut() {
-        *first = (*first & 0x3F) | 0x40;
-    }
-    let time = |offset| now_unix_s.checked_add(offset).ok_or(Refusal::Time(now_unix_s));
-    Ok(Life { serial, not_before_unix_s: time(-BACKDATE_S)?, not_after_unix_s: time(seconds)? })
 }
 
 #[cfg(test)]

@@ -5,17 +5,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use ca_identity::SpiffeId;
+use ca_rotation::{GenerationId, Tier};
 use rcgen::SanType;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use test_token::{TestToken, in_own_process};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
-use super::{Authority, State, TokenKey, life, record, sign};
+use super::Authority;
 use crate::log::{EntryState, Kind};
+use crate::signer::{life, record, sign};
 use crate::{AuthorityConfig, AuthorityError, Fault, Names, Order, Pin, Profile, SubjectKey, read_log, template};
 
 const NOW: i64 = 1_800_000_000;
+const ONE: GenerationId = GenerationId::new(Tier::Device, 1);
 
 fn config(token: &TestToken, dir: &Path) -> AuthorityConfig {
     AuthorityConfig {
@@ -49,8 +52,8 @@ fn verifiers_refuse_host_names_under_the_device_intermediate() {
         let authority = Authority::init(&config(token, &token.directory().join("ca")), NOW).unwrap();
         let order = fridge();
         let state = authority.state.lock().unwrap();
-        let State { root, device, .. } = &*state;
-        let key = TokenKey::new(&authority.token, device.key, &device.point);
+        let (root, device) = (state.active(Tier::Root).unwrap(), state.active(Tier::Device).unwrap());
+        let key = device.key(&authority.token);
         let life = life(NOW, 3600).unwrap();
         let right = template::leaf(&order, &life).unwrap();
         let der = sign(&right, order.key(), &key, device).unwrap();
@@ -75,12 +78,13 @@ fn what_fails_the_check_is_logged_as_withheld_and_does_not_leave() {
         let dir = token.directory().join("ca");
         let authority = Authority::init(&config(token, &dir), NOW).unwrap();
         let mut state = authority.state.lock().unwrap();
-        let outcome = record(&mut state.log, Kind::Device, "x", &life(NOW, 60).unwrap(), b"der", Err("it is wrong"));
+        let outcome =
+            record(&mut state.log, Kind::Device, ONE, "x", &life(NOW, 60).unwrap(), b"der", Err("it is wrong"));
         assert!(matches!(outcome, Err(AuthorityError::Fault(Fault::Withheld("it is wrong")))));
         let mut states = Vec::new();
         read_log(&dir, |entry| states.push(entry.state)).unwrap();
         assert_eq!(states.last(), Some(&EntryState::Withheld));
-        assert_eq!(states.len(), 4);
+        assert_eq!(states.len(), 6);
     });
 }
 
@@ -95,7 +99,7 @@ fn serial_numbers_are_positive_sixteen_bytes_and_new_each_time() {
 fn a_life_begins_ten_minutes_early_and_stays_in_the_calendar() {
     let life = life(NOW, 3600).unwrap();
     assert_eq!((life.not_before_unix_s, life.not_after_unix_s), (NOW - 600, NOW + 3600));
-    assert!(super::life(i64::MAX, 1).is_err());
-    assert!(super::life(i64::MIN, 1).is_err());
-    assert!(template::authority(Kind::Root, &"a".parse().unwrap(), &super::life(i64::MAX / 2, 1).unwrap()).is_err());
+    assert!(crate::signer::life(i64::MAX, 1).is_err());
+    assert!(crate::signer::life(i64::MIN, 1).is_err());
+    assert!(template::authority(ONE, &"a".parse().unwrap(), &crate::signer::life(i64::MAX / 2, 1).unwrap()).is_err());
 }

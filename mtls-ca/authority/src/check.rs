@@ -7,15 +7,16 @@
 
 use std::net::IpAddr;
 
+use ca_rotation::Tier;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, KeyUsage, ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
-use crate::Order;
-use crate::log::Kind;
+use crate::attestation_key::{AIK_PURPOSE_DER, ATTRIBUTES};
 use crate::template::Life;
+use crate::{AttestationKeyOrder, Order};
 
 /// What was wrong with a certificate.
 type Flaw = &'static str;
@@ -33,31 +34,51 @@ pub(crate) struct Expected<'a> {
 /// Judges a leaf against its order.
 pub(crate) fn leaf(der: &[u8], order: &Order, expected: &Expected<'_>) -> Result<(), Flaw> {
     let certificate = parse(der)?;
-    common(&certificate, expected)?;
+    end_entity(&certificate, expected)?;
+    must(purposes(&certificate)? == (true, order.profile().serves()), "its extended key usage is another")?;
+    check_names(&certificate, order)
+}
+
+/// Judges the certificate of an attestation key against its order.
+pub(crate) fn attestation_key(der: &[u8], order: &AttestationKeyOrder, expected: &Expected<'_>) -> Result<(), Flaw> {
+    let certificate = parse(der)?;
+    end_entity(&certificate, expected)?;
+    must(is_for_attestation(&certificate), "its extended key usage is another")?;
+    let names = certificate.subject_alternative_name().ok().flatten().ok_or("it has no names")?;
+    must(names.critical, "its names are not critical though its subject is empty")?;
+    let [GeneralName::DirectoryName(name)] = names.value.general_names.as_slice() else {
+        return Err("it has a name of another form");
+    };
+    let read = name.iter_attributes().map(|it| (it.attr_type().to_id_string(), it.as_str().unwrap_or_default()));
+    let wanted = ATTRIBUTES.map(str::to_owned).into_iter().zip(order.tpm().values());
+    must(read.eq(wanted), "it names another TPM")
+}
+
+/// What holds for every certificate of ours that is no authority's.
+fn end_entity(certificate: &X509Certificate<'_>, expected: &Expected<'_>) -> Result<(), Flaw> {
+    common(certificate, expected)?;
     must(certificate.subject().iter().next().is_none(), "its subject is not empty")?;
     must(certificate.extensions().len() == 6, "it has more or fewer extensions than six")?;
     let basic = certificate.basic_constraints().ok().flatten().ok_or("it has no basic constraints")?;
     must(basic.critical && !basic.value.ca, "it is not marked as no authority")?;
     must(basic.value.path_len_constraint.is_none(), "it has a path length")?;
-    must(key_usage(&certificate)? == DIGITAL_SIGNATURE, "its key usage is another")?;
-    must(purposes(&certificate)? == (true, order.profile().serves()), "its extended key usage is another")?;
-    check_names(&certificate, order)
+    must(key_usage(certificate)? == DIGITAL_SIGNATURE, "its key usage is another")
 }
 
 /// Judges a certificate of the authority itself.
-pub(crate) fn authority(der: &[u8], kind: Kind, expected: &Expected<'_>) -> Result<(), Flaw> {
+pub(crate) fn authority(der: &[u8], tier: Tier, expected: &Expected<'_>) -> Result<(), Flaw> {
     let certificate = parse(der)?;
     common(&certificate, expected)?;
     let basic = certificate.basic_constraints().ok().flatten().ok_or("it has no basic constraints")?;
-    let below = if kind == Kind::Root { 1 } else { 0 };
+    let below = if tier == Tier::Root { 1 } else { 0 };
     must(basic.critical && basic.value.ca, "it is not marked as an authority")?;
     must(basic.value.path_len_constraint == Some(below), "its path length is another")?;
     must(key_usage(&certificate)? == CERTIFICATES_AND_LISTS, "its key usage is another")?;
     must(certificate.subject_alternative_name().is_ok_and(|names| names.is_none()), "it has other names")?;
     let constrained = certificate.name_constraints().map_err(|_| "its name constraints cannot be read")?;
-    match kind {
-        Kind::Root => must(certificate.extended_key_usage().is_ok_and(|usage| usage.is_none()), "it has a purpose"),
-        Kind::DeviceIntermediate => {
+    match tier {
+        Tier::Root => must(certificate.extended_key_usage().is_ok_and(|usage| usage.is_none()), "it has a purpose"),
+        Tier::Device => {
             must(purposes(&certificate)? == (true, false), "its extended key usage is another")?;
             let constraints = constrained.ok_or("it has no name constraints")?;
             must(constraints.critical, "its name constraints are not critical")?;
@@ -69,7 +90,8 @@ pub(crate) fn authority(der: &[u8], kind: Kind, expected: &Expected<'_>) -> Resu
             };
             must(excluded.len() == 3 && excluded.iter().all(|tree| everything(&tree.base)), "it may name hosts")
         }
-        _ => must(purposes(&certificate)? == (true, true), "its extended key usage is another"),
+        Tier::Attestation => must(is_for_attestation(&certificate), "its extended key usage is another"),
+        Tier::Service => must(purposes(&certificate)? == (true, true), "its extended key usage is another"),
     }
 }
 
@@ -155,6 +177,20 @@ fn key_usage(certificate: &X509Certificate<'_>) -> Result<u16, Flaw> {
     must(usage.critical, "its key usage is not critical")?;
     let KeyUsage { flags } = usage.value;
     Ok(*flags)
+}
+
+/// Whether its one purpose is to vouch for attestation keys.
+fn is_for_attestation(certificate: &X509Certificate<'_>) -> bool {
+    let Ok(Some(usage)) = certificate.extended_key_usage() else { return false };
+    let usage = usage.value;
+    let named = usage.any
+        || usage.client_auth
+        || usage.server_auth
+        || usage.code_signing
+        || usage.email_protection
+        || usage.time_stamping
+        || usage.ocsp_signing;
+    !named && matches!(usage.other.as_slice(), [one] if one.as_bytes() == AIK_PURPOSE_DER)
 }
 
 /// Whether it is for clients and for servers; any other purpose is a flaw.

@@ -2,7 +2,10 @@
 //!
 //! Output goes to the writer it is given, time is an argument: so the commands are tested as they are run.
 
+mod log;
+mod people;
 mod revoke;
+mod rotate;
 mod serve;
 mod shared;
 
@@ -24,7 +27,7 @@ use crate::{
 /// What `larder-ca` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an authority: a root and two intermediates, their keys inside the token
+    /// Make an authority: a root and three intermediates, their keys inside the token
     Init(Init),
     /// Issue a certificate to a service, a fridge or an operator
     Issue(Issue),
@@ -36,8 +39,20 @@ pub enum Command {
     Revoke(revoke::Revoke),
     /// Sign the revocation lists again, so that they do not run out
     Crl(revoke::Crl),
-    /// Publish the revocation lists to the services of the house, until told to end
+    /// Publish the revocation lists and the trust bundle to the services of the house, until told to end
     Serve(serve::Serve),
+    /// Show where the authority's keys stand, and what holds their rotation up
+    Status(rotate::Status),
+    /// Show or take one step of the rotation of a root or an intermediate
+    Rotate(rotate::Rotate),
+    /// Agree to an act, with your own key
+    Approve(people::Approve),
+    /// Change who may agree to acts
+    Approvers(people::Approvers),
+    /// Show what a key ceremony does, and verify what it left
+    Ceremony(people::Ceremony),
+    /// Verify the log without a token
+    Log(log::Log),
 }
 
 /// Arguments of `init`.
@@ -58,6 +73,9 @@ pub struct Init {
     /// Whom the authority vouches for
     #[arg(long, default_value = SINGLE_NODE_TRUST_DOMAIN)]
     trust_domain: TrustDomain,
+    /// NAME=FILE, somebody who may agree to acts and his P-256 public key in PEM; two to eight of them, or none
+    #[arg(long)]
+    approver: Vec<String>,
 }
 
 /// Arguments of `issue`.
@@ -127,19 +145,30 @@ impl Command {
             Self::Revoke(arguments) => revoke::revoke(&arguments, now_unix_s, out),
             Self::Crl(arguments) => revoke::crl(&arguments, now_unix_s, out),
             Self::Serve(arguments) => serve::run(&arguments, out),
+            Self::Status(arguments) => rotate::status(&arguments, now_unix_s, out),
+            Self::Rotate(arguments) => rotate::rotate(&arguments, now_unix_s, out),
+            Self::Approve(arguments) => people::approve(&arguments, out),
+            Self::Approvers(arguments) => people::approvers(&arguments, now_unix_s, out),
+            Self::Ceremony(arguments) => people::ceremony(&arguments, now_unix_s, out),
+            Self::Log(arguments) => log::run(&arguments, out),
         }
     }
 }
 
 fn init(arguments: Init, now_unix_s: i64, out: &mut dyn Write) -> Result<(), CliError> {
-    let Init { dir, module, token_label, pin_file, trust_domain } = arguments;
+    let Init { dir, module, token_label, pin_file, trust_domain, approver } = arguments;
+    let approvers = people::read_approvers(&approver)?;
     let config = AuthorityConfig { dir, module, token_label, pin: Pin::File(pin_file), trust_domain };
-    let authority = Authority::init(&config, now_unix_s)?;
+    let authority = Authority::init_with(&config, &approvers, now_unix_s)?;
     let dir = config.dir.display();
     writeln!(out, "Made the authority of {} in {dir}.", config.trust_domain)?;
-    writeln!(out, "  keys     3, made inside the token {:?}; they cannot leave it", config.token_label)?;
+    writeln!(out, "  keys     4, made inside the token {:?}; they cannot leave it", config.token_label)?;
     writeln!(out, "  root     {dir}/root.pem   the trust bundle: give it to every party")?;
     writeln!(out, "  log      {dir}/issued.jsonl   {}", describe(&authority.head()))?;
+    match approvers.len() {
+        0 => writeln!(out, "  people   nobody can agree to acts, so its keys cannot be rotated; see --approver")?,
+        some => writeln!(out, "  people   {some} approvers, of whom two agree to what changes its keys")?,
+    }
     writeln!(out, "Next: larder-ca issue --dir {dir} --profile service --id service/purchase-session --out <folder>")?;
     Ok(())
 }
@@ -195,7 +224,7 @@ fn list(arguments: &List, now_unix_s: i64, out: &mut dyn Write) -> Result<(), Cl
         return Err(Refusal::NotInitialised(arguments.dir.clone()).into());
     }
     if !arguments.json {
-        writeln!(out, "{:<32}  {:<20}  {:<20}  {:<20}  {:<8}  SUBJECT", "SERIAL", "KIND", "FROM", "TO", "STATE")?;
+        writeln!(out, "{:<32}  {:<24}  {:<20}  {:<20}  {:<8}  SUBJECT", "SERIAL", "KIND", "FROM", "TO", "STATE")?;
     }
     let revoked = revoked_serials(&arguments.dir)?;
     let mut written = Ok(());
@@ -226,7 +255,7 @@ fn row(entry: &Entry, revoked: &HashSet<String>, now_unix_s: i64, out: &mut dyn 
     let (from, to) = (moment(entry.not_before_unix_s), moment(entry.not_after_unix_s));
     writeln!(
         out,
-        "{:<32}  {:<20}  {from:<20}  {to:<20}  {state:<8}  {}",
+        "{:<32}  {:<24}  {from:<20}  {to:<20}  {state:<8}  {}",
         entry.serial,
         entry.kind.as_str(),
         entry.subject

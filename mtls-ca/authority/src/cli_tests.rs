@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use ca_identity::TrustDomain;
+use ca_rotation::{GenerationId, Tier};
 use clap::Parser;
 
 use super::shared::{CliError, describe, moment};
@@ -29,6 +30,7 @@ fn entry(state: EntryState, not_after_unix_s: i64) -> Entry {
         previous: "0".repeat(64),
         state,
         kind: Kind::Device,
+        issuer: "device-1".into(),
         subject: "spiffe://larder.internal/fridge/f1".into(),
         serial: "4a".repeat(16),
         not_before_unix_s: 0,
@@ -92,6 +94,19 @@ fn arguments_are_read_and_wrong_ones_refused() {
         "renew --dir d",
         "list --dir d",
         "list --dir d --json",
+        "init --dir d --module m --token-label t --pin-file p --approver a=f --approver b=g",
+        "status --dir d",
+        "status --dir d --json",
+        "rotate root next --dir d",
+        "rotate device back --dir d --yes",
+        "rotate service next --dir d --yes --approval a --approval b --json",
+        "rotate attestation next --dir d --act f",
+        "approve --act a --key k",
+        "approve --act a --key k --out o",
+        "approvers --dir d --approver a=f --approver b=g",
+        "ceremony --dir d",
+        "log verify --dir d --json",
+        "revoke --dir d --issuer device-2 --yes --approval a --approval b",
     ] {
         assert!(parse(good).is_ok(), "{good}: {:?}", parse(good).err());
     }
@@ -104,6 +119,16 @@ fn arguments_are_read_and_wrong_ones_refused() {
         "issue --dir d --profile device --id f1 --lifetime-hours -1 --out o",
         "list",
         "revoke --dir d",
+        "revoke --dir d --issuer device",
+        "revoke --dir d --issuer device-1 --serial 01",
+        "rotate --dir d",
+        "rotate leaf next --dir d",
+        "rotate root forward --dir d",
+        "rotate root next",
+        "approve --act a",
+        "approvers --dir d",
+        "log --dir d",
+        "log verify",
     ] {
         assert!(parse(bad).is_err(), "{bad}");
     }
@@ -117,9 +142,10 @@ fn a_list_needs_no_token() {
     assert!(matches!(refused, CliError::Authority(AuthorityError::Refused(Refusal::NotInitialised(_)))));
     std::fs::write(dir.path().join("authority.toml"), "").unwrap();
     let mut log = Log::create(dir.path()).unwrap();
+    let issuer = GenerationId::new(Tier::Device, 1);
     let Entry { state, kind, subject, serial, not_before_unix_s, not_after_unix_s, certificate_sha256, .. } =
         entry(EntryState::Issued, NOW);
-    log.append(Draft { state, kind, subject, serial, not_before_unix_s, not_after_unix_s, certificate_sha256 })
+    log.append(Draft { state, kind, issuer, subject, serial, not_before_unix_s, not_after_unix_s, certificate_sha256 })
         .unwrap();
     let mut out = Vec::new();
     parse(&line).unwrap().run(NOW, &mut out).unwrap();

@@ -100,6 +100,35 @@ pub enum Refusal {
     /// A key we do not certify.
     #[error("the key cannot be certified: {0}; make a P-256 key and a request signed with it")]
     Key(String),
+    /// What is said of a TPM and cannot stand in a certificate.
+    #[error(
+        "the {attribute} of the TPM is {value:?}; it must be 1 to 64 printable ASCII characters, as in the TPM's own \
+         endorsement certificate"
+    )]
+    Tpm {
+        /// Which of the three attributes.
+        attribute: &'static str,
+        /// What it was, shortened.
+        value: String,
+    },
+    /// People who cannot be the approvers of an authority.
+    #[error("these cannot be the approvers: {0}; name two to eight people, each with a P-256 key of his own")]
+    Approvers(String),
+    /// An act that takes two people, at an authority that has nobody.
+    #[error(
+        "this takes the agreement of two people, and this authority was made without approvers; make one with \
+         `larder-ca init --approver NAME=FILE --approver NAME=FILE`, and move the parties to it"
+    )]
+    NoApprovers,
+    /// An act to which not enough people agreed.
+    #[error(
+        "this takes the agreement of two people: {0}; have them sign the act as it is now (`larder-ca approve --act FILE \
+         --key FILE`)"
+    )]
+    NotApproved(String),
+    /// A step of a rotation whose gate is shut.
+    #[error(transparent)]
+    Rotation(Box<ca_rotation::Refusal>),
     /// No certificate that lives is meant.
     #[error("{0} has no certificate that lives, so there is nothing to revoke; `larder-ca list` shows what there is")]
     NothingToRevoke(String),
@@ -141,6 +170,11 @@ impl Refusal {
             Self::Lifetime { .. } => "lifetime",
             Self::IssuerTooOld { .. } => "issuer_too_old",
             Self::Key(_) => "key",
+            Self::Tpm { .. } => "tpm",
+            Self::Approvers(_) => "approvers",
+            Self::NoApprovers => "no_approvers",
+            Self::NotApproved(_) => "not_approved",
+            Self::Rotation(why) => why.code(),
             Self::NothingToRevoke(_) => "nothing_to_revoke",
             Self::Time(_) => "time",
             Self::Unreadable { .. } => "unreadable",
@@ -199,6 +233,25 @@ pub enum Corrupt {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The acts.
+    #[error(
+        "the acts of the authority are damaged or were changed at line {line}: {why}; do nothing, keep the file, and compare \
+         it with its copies"
+    )]
+    Acts {
+        /// The line, counted from one.
+        line: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A trust bundle.
+    #[error("the trust bundle {} cannot be used: {why}; restore it from a backup", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The settings.
     #[error("{} cannot be used: {why}; restore it from a backup", path.display())]
     Settings {
@@ -227,7 +280,7 @@ pub enum Corrupt {
     #[error("the key {key:?} in the token cannot be used: {why}; it was not made by this authority, find out by whom")]
     Key {
         /// The key's label.
-        key: &'static str,
+        key: String,
         /// What is wrong with it.
         why: String,
     },
@@ -257,6 +310,11 @@ mod tests {
             Refusal::Lifetime { asked_s: 1, min_s: 300, max_s: 604_800 },
             Refusal::IssuerTooOld { issuer: "device-intermediate", not_after_unix_s: 7 },
             Refusal::Key("it is not a P-256 key".into()),
+            Refusal::Tpm { attribute: "model", value: String::new() },
+            Refusal::Approvers("nobody is named".into()),
+            Refusal::NoApprovers,
+            Refusal::NotApproved("1 of ada, bob agreed".into()),
+            Refusal::Rotation(Box::new(ca_rotation::Refusal::NothingToUndo(ca_rotation::Tier::Device))),
             Refusal::NothingToRevoke("fridge/f1".into()),
             Refusal::Time(i64::MAX),
             Refusal::Unreadable { path: "file".into(), source: io::ErrorKind::NotFound.into() },
@@ -286,6 +344,11 @@ mod tests {
             "between 300 s and 604800 s",
             "larder-ca renew",
             "make a P-256 key",
+            "endorsement certificate",
+            "two to eight people",
+            "--approver",
+            "larder-ca approve",
+            "nothing to undo",
             "larder-ca list",
             "check the clock",
             "cannot read file",

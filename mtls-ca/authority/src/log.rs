@@ -1,31 +1,14 @@
-//! The issuance log: one JSON line for every signature of the authority, appended and made durable before the certificate
-//! leaves. Each line carries the hash of the line before it and its own, so a line that is changed, moved or taken out is
-//! found. Who can rewrite the file can rewrite all of it from some line on: therefore the hash of the last line is shown
-//! by every command, to be kept elsewhere.
-//!
-//! Several processes may issue from one folder: an append locks the file, reads what others have added, and verifies it.
-//! A last line without its end is what a crash in the middle of an append leaves; its certificate never left, so it is
-//! cut off, loudly.
+//! The issuance log: one line for every signature of the authority's keys, made durable before what was signed leaves. How the
+//! lines hang together is `journal`'s business.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use data_encoding::HEXLOWER;
-use ring::digest::{SHA256, digest};
+use ca_rotation::GenerationId;
 use serde::{Deserialize, Serialize};
 
-use crate::files::{disk, sync_parent};
-use crate::{AuthorityError, Corrupt, Fault};
-
-/// The most bytes of a line; ours have some 700.
-const MAX_LINE_BYTES: u64 = 4096;
-/// How often and how long to try for the lock: 5 s in all. An append holds it for some milliseconds.
-const LOCK_TRIES: u32 = 500;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+use crate::journal::{Journal, Line};
+use crate::{AuthorityError, Corrupt, Head};
 
 /// What was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,16 +20,22 @@ pub enum Kind {
     DeviceIntermediate,
     /// The intermediate that vouches for services and operators.
     ServiceIntermediate,
+    /// The intermediate that vouches for the attestation keys of TPMs.
+    AttestationIntermediate,
     /// A fridge's leaf.
     Device,
     /// A service's leaf.
     Service,
     /// A person's leaf.
     Operator,
+    /// The certificate of a TPM's attestation key: no party's, and good for nothing but to be shown with what it signed.
+    AttestationKey,
     /// The list of fridges' certificates that were revoked.
     DeviceList,
     /// The list of services' and operators' certificates that were revoked.
     ServiceList,
+    /// A trust bundle.
+    TrustBundle,
 }
 
 impl Kind {
@@ -57,11 +46,14 @@ impl Kind {
             Self::Root => "root",
             Self::DeviceIntermediate => "device-intermediate",
             Self::ServiceIntermediate => "service-intermediate",
+            Self::AttestationIntermediate => "attestation-intermediate",
             Self::Device => "device",
             Self::Service => "service",
             Self::Operator => "operator",
+            Self::AttestationKey => "attestation-key",
             Self::DeviceList => "device-list",
             Self::ServiceList => "service-list",
+            Self::TrustBundle => "trust-bundle",
         }
     }
 
@@ -94,18 +86,37 @@ pub struct Entry {
     pub state: EntryState,
     /// What was signed.
     pub kind: Kind,
-    /// The party's SPIFFE id, the name of an authority, or what a list holds.
+    /// The generation whose key signed it, such as `device-1`.
+    pub issuer: String,
+    /// The party's SPIFFE id, the name of an authority, or what a list or a bundle holds.
     pub subject: String,
-    /// The certificate's serial number, or the list's number, lowercase hex.
+    /// The certificate's serial number, the list's number or the bundle's version, lowercase hex.
     pub serial: String,
     /// First second of its life, since the Unix epoch.
     pub not_before_unix_s: i64,
     /// Last second of its life, since the Unix epoch.
     pub not_after_unix_s: i64,
-    /// SHA-256 of the certificate or list in DER, lowercase hex.
+    /// SHA-256 of the certificate or list in DER, or of the bundle's text, lowercase hex.
     pub certificate_sha256: String,
     /// SHA-256 of this line with this field empty, lowercase hex.
     pub hash: String,
+}
+
+impl Line for Entry {
+    /// Ours have some 700.
+    const MAX_BYTES: u64 = 4096;
+
+    fn corrupt(line: u64, why: &'static str) -> Corrupt {
+        Corrupt::Log { line, why }
+    }
+
+    fn place(&self) -> (u64, &str) {
+        (self.sequence, &self.previous)
+    }
+
+    fn hash(&mut self) -> &mut String {
+        &mut self.hash
+    }
 }
 
 /// What is to be logged; place and hashes are the log's own.
@@ -113,6 +124,7 @@ pub struct Entry {
 pub(crate) struct Draft {
     pub(crate) state: EntryState,
     pub(crate) kind: Kind,
+    pub(crate) issuer: GenerationId,
     pub(crate) subject: String,
     pub(crate) serial: String,
     pub(crate) not_before_unix_s: i64,
@@ -120,209 +132,121 @@ pub(crate) struct Draft {
     pub(crate) certificate_sha256: String,
 }
 
-/// The end of a verified log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// How many entries there are.
-    pub entries: u64,
-    /// The hash of the last one; 64 zeros when there is none. Keep it elsewhere: it stands for the whole log.
-    pub hash: String,
-}
-
-impl Head {
-    fn empty() -> Self {
-        Self { entries: 0, hash: "0".repeat(64) }
-    }
-}
-
 /// Reads the log in `dir` from its beginning, verifies every line, and hands each to `each`.
 ///
 /// # Errors
-/// [`Corrupt::Log`] at the first line that does not hold, [`Fault`] when the file cannot be read or stays locked.
+/// [`Corrupt::Log`] at the first line that does not hold, [`crate::Fault`] when the file cannot be read or stays locked.
 pub fn read_log(dir: &Path, mut each: impl FnMut(&Entry)) -> Result<Head, AuthorityError> {
-    let mut log = Log::at(dir);
-    let mut file = OpenOptions::new().read(true).write(true).open(&log.path).map_err(|e| log.disk("cannot open", e))?;
-    lock(&file, &log.path)?;
-    log.catch_up(&mut file, &mut each)?;
-    Ok(log.head)
+    let mut journal = journal(dir);
+    journal.refresh(&mut |entry| {
+        each(&entry);
+        Ok(())
+    })?;
+    Ok(journal.head().clone())
+}
+
+fn journal(dir: &Path) -> Journal<Entry> {
+    Journal::at(dir.join("issued.jsonl"))
 }
 
 /// The log, verified up to some place.
 #[derive(Debug)]
 pub(crate) struct Log {
-    path: PathBuf,
-    /// Bytes verified so far.
-    position: u64,
-    head: Head,
-    /// The hash of the last list of each kind that was signed for use.
-    lists: BTreeMap<Kind, String>,
+    journal: Journal<Entry>,
+    last: Last,
+}
+
+/// The hash of the last of each that was signed for use.
+#[derive(Debug, Default)]
+struct Last {
+    /// Lists, by their issuer.
+    lists: BTreeMap<String, String>,
+    /// Trust bundles, by their version in hex.
+    bundles: BTreeMap<String, String>,
+}
+
+impl Last {
+    fn see(&mut self, entry: &Entry) {
+        if entry.state != EntryState::Issued {
+            return;
+        }
+        match entry.kind {
+            Kind::DeviceList | Kind::ServiceList => {
+                self.lists.insert(entry.issuer.clone(), entry.certificate_sha256.clone());
+            }
+            Kind::TrustBundle => {
+                self.bundles.insert(entry.serial.clone(), entry.certificate_sha256.clone());
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Log {
-    fn at(dir: &Path) -> Self {
-        Self { path: dir.join("issued.jsonl"), position: 0, head: Head::empty(), lists: BTreeMap::new() }
-    }
-
     /// Makes an empty log; there must be none yet.
     pub(crate) fn create(dir: &Path) -> Result<Self, AuthorityError> {
-        let log = Self::at(dir);
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&log.path);
-        made.and_then(|file| file.sync_all())
-            .and_then(|()| sync_parent(&log.path))
-            .map_err(|e| log.disk("cannot make", e))?;
-        Ok(log)
+        Ok(Self { journal: Journal::create(dir.join("issued.jsonl"))?, last: Last::default() })
     }
 
     /// Opens a log and verifies all of it.
     pub(crate) fn open(dir: &Path) -> Result<Self, AuthorityError> {
-        let mut log = Self::at(dir);
-        let mut file = log.open_file()?;
-        lock(&file, &log.path)?;
-        log.catch_up(&mut file, &mut |_| ())?;
+        let mut log = Self { journal: journal(dir), last: Last::default() };
+        log.refresh()?;
         Ok(log)
     }
 
     /// Verifies what others have appended since.
     pub(crate) fn refresh(&mut self) -> Result<(), AuthorityError> {
-        let mut file = self.open_file()?;
-        lock(&file, &self.path)?;
-        self.catch_up(&mut file, &mut |_| ())
+        let Self { journal, last } = self;
+        journal.refresh(&mut |entry| {
+            last.see(&entry);
+            Ok(())
+        })
     }
 
-    /// The hash of the last list of this kind, as far as the log was read.
-    pub(crate) fn last_list(&self, kind: Kind) -> Option<&str> {
-        self.lists.get(&kind).map(String::as_str)
+    /// The hash of an issuer's last list, as far as the log was read.
+    pub(crate) fn last_list(&self, issuer: GenerationId) -> Option<&str> {
+        self.last.lists.get(&issuer.to_string()).map(String::as_str)
+    }
+
+    /// Whoever has ever signed a list.
+    pub(crate) fn list_issuers(&self) -> impl Iterator<Item = GenerationId> {
+        self.last.lists.keys().filter_map(|issuer| issuer.parse().ok())
+    }
+
+    /// The hash of the bundle of this version that was signed last, as far as the log was read.
+    pub(crate) fn bundle(&self, version: u64) -> Option<&str> {
+        self.last.bundles.get(&format!("{version:02x}")).map(String::as_str)
     }
 
     pub(crate) fn head(&self) -> &Head {
-        &self.head
+        self.journal.head()
     }
 
     /// Appends one entry and returns when it is durable.
     pub(crate) fn append(&mut self, draft: Draft) -> Result<Entry, AuthorityError> {
-        let mut file = self.open_file()?;
-        lock(&file, &self.path)?;
-        self.catch_up(&mut file, &mut |_| ())?;
-        let entry = self.next(draft)?;
-        let mut line = json(&entry)?;
-        line.push('\n');
-        let written = file.seek(SeekFrom::Start(self.position)).and_then(|_| file.write_all(line.as_bytes()));
-        if let Err(source) = written.and_then(|()| file.sync_data()) {
-            // What may stand there now is a torn line; should even this fail, the next reader cuts it off.
-            let _ = file.set_len(self.position).and_then(|()| file.sync_data());
-            return Err(self.disk("cannot append to", source).into());
-        }
-        self.position = self.position.saturating_add(length(&line));
-        self.advance(&entry);
-        Ok(entry)
-    }
-
-    fn next(&self, draft: Draft) -> Result<Entry, AuthorityError> {
-        let mut entry = Entry {
-            sequence: self.head.entries.saturating_add(1),
-            previous: self.head.hash.clone(),
+        let Self { journal, last } = self;
+        let mut file = journal.hold(false)?;
+        journal.catch_up(&mut file, &mut |entry| {
+            last.see(&entry);
+            Ok(())
+        })?;
+        let entry = journal.append(&mut file, |head| Entry {
+            sequence: head.entries.saturating_add(1),
+            previous: head.hash.clone(),
             state: draft.state,
             kind: draft.kind,
+            issuer: draft.issuer.to_string(),
             subject: draft.subject,
             serial: draft.serial,
             not_before_unix_s: draft.not_before_unix_s,
             not_after_unix_s: draft.not_after_unix_s,
             certificate_sha256: draft.certificate_sha256,
             hash: String::new(),
-        };
-        entry.hash = hash(&entry)?;
+        })?;
+        last.see(&entry);
         Ok(entry)
     }
-
-    /// Reads and verifies what stands behind the place known so far, and cuts off a torn last line.
-    fn catch_up(&mut self, file: &mut File, each: &mut dyn FnMut(&Entry)) -> Result<(), AuthorityError> {
-        file.seek(SeekFrom::Start(self.position)).map_err(|e| self.disk("cannot read", e))?;
-        let mut reader = BufReader::new(&*file);
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let read = reader.by_ref().take(MAX_LINE_BYTES).read_line(&mut line);
-            match read {
-                Ok(0) => return Ok(()),
-                Ok(_) if line.ends_with('\n') => {}
-                Ok(_) if length(&line) < MAX_LINE_BYTES => break,
-                Ok(_) => return Err(self.corrupt("the line is far too long").into()),
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                    return Err(self.corrupt("it is not text").into());
-                }
-                Err(e) => return Err(self.disk("cannot read", e).into()),
-            }
-            let entry = self.verify(line.trim_end_matches('\n'))?;
-            each(&entry);
-            self.position = self.position.saturating_add(length(&line));
-            self.advance(&entry);
-        }
-        tracing::warn!(entries = self.head.entries, "the issuance log ended in a torn line; it was cut off");
-        file.set_len(self.position).and_then(|()| file.sync_data()).map_err(|e| self.disk("cannot repair", e).into())
-    }
-
-    fn advance(&mut self, entry: &Entry) {
-        if matches!(entry.kind, Kind::DeviceList | Kind::ServiceList) && entry.state == EntryState::Issued {
-            self.lists.insert(entry.kind, entry.certificate_sha256.clone());
-        }
-        self.head = Head { entries: entry.sequence, hash: entry.hash.clone() };
-    }
-
-    fn verify(&self, line: &str) -> Result<Entry, AuthorityError> {
-        let mut entry: Entry = serde_json::from_str(line).map_err(|_| self.corrupt("it is no entry"))?;
-        if json(&entry)? != line {
-            return Err(self.corrupt("it is not written as this authority writes").into());
-        }
-        if entry.sequence != self.head.entries.saturating_add(1) {
-            return Err(self.corrupt("its number does not follow the line before").into());
-        }
-        if entry.previous != self.head.hash {
-            return Err(self.corrupt("it does not follow from the line before").into());
-        }
-        let claimed = std::mem::take(&mut entry.hash);
-        if hash(&entry)? != claimed {
-            return Err(self.corrupt("its content is not what was hashed").into());
-        }
-        entry.hash = claimed;
-        Ok(entry)
-    }
-
-    fn open_file(&self) -> Result<File, Fault> {
-        OpenOptions::new().read(true).write(true).open(&self.path).map_err(|e| self.disk("cannot open", e))
-    }
-
-    fn disk(&self, what: &'static str, source: io::Error) -> Fault {
-        disk(what, &self.path, source)
-    }
-
-    fn corrupt(&self, why: &'static str) -> Corrupt {
-        Corrupt::Log { line: self.head.entries.saturating_add(1), why }
-    }
-}
-
-/// Takes the lock, which ends with the file; waits for others, but not for ever.
-pub(crate) fn lock(file: &File, path: &Path) -> Result<(), Fault> {
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(source)) => return Err(disk("cannot lock", path, source)),
-        }
-    }
-    Err(Fault::Busy(path.to_owned()))
-}
-
-fn json(entry: &Entry) -> Result<String, Fault> {
-    serde_json::to_string(entry).map_err(|why| Fault::Encoding(why.to_string()))
-}
-
-/// The hash of an entry whose own hash is empty.
-fn hash(entry: &Entry) -> Result<String, Fault> {
-    Ok(HEXLOWER.encode(digest(&SHA256, json(entry)?.as_bytes()).as_ref()))
-}
-
-fn length(line: &str) -> u64 {
-    u64::try_from(line.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -330,6 +254,7 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
+    use ca_rotation::{GenerationId, Tier};
     use tempfile::TempDir;
 
     use super::{Draft, EntryState, Kind, Log, read_log};
@@ -339,6 +264,7 @@ mod tests {
         Draft {
             state: EntryState::Issued,
             kind: Kind::Device,
+            issuer: GenerationId::new(Tier::Device, 1),
             subject: "spiffe://larder.internal/fridge/f1".into(),
             serial: serial.into(),
             not_before_unix_s: 1,

@@ -68,21 +68,15 @@ pub(crate) async fn answer(request: Request, mut published: watch::Receiver<Publ
     }
 }
 
-fn wait_s(query: Option<&str>) -> Result<u64, ()> {
+pub(crate) fn wait_s(query: Option<&str>) -> Result<u64, ()> {
     let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(0) };
     let seconds = query.strip_prefix("wait_s=").ok_or(())?;
     Ok(seconds.parse::<u64>().map_err(|_| ())?.min(LONGEST_WAIT_S))
 }
 
-/// Whether lists can be read, for the one who publishes them.
-pub(crate) fn read(lists: Result<Vec<SignedList>, AuthorityError>) -> Option<Published> {
-    match lists {
-        Ok(lists) => Some(Published::of(&lists)),
-        Err(error) => {
-            tracing::error!(%error, "the revocation lists cannot be read; the gateways keep those they have");
-            None
-        }
-    }
+/// Says that what was published stays, since what is there now cannot be read.
+pub(crate) fn unreadable(error: &AuthorityError) {
+    tracing::error!(%error, "the revocation lists or the bundles cannot be read; the gateways keep those they have");
 }
 
 #[cfg(test)]

@@ -2,34 +2,40 @@
 //!
 //! Leaves: empty subject, CA:FALSE, digitalSignature, exactly the uses of the profile, one URI. The device intermediate
 //! excludes every DNS name and every address and is for clients only, because those are the bounds that verifiers keep;
-//! that it names nothing but fridges is kept by `ca-mtls`. It leaves judging the result to `check`.
+//! that it names nothing but fridges is kept by `ca-mtls`. The attestation intermediate and what it signs have a purpose that
+//! is none of TLS. It leaves judging the result to `check`.
 
 use std::cell::RefCell;
 
 use ca_identity::TrustDomain;
+use ca_rotation::{GenerationId, Tier};
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
-    SerialNumber, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CidrSubnet, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
 
+use crate::attestation_key::AIK_PURPOSE;
 use crate::log::Kind;
-use crate::token::{KeyName, Token};
-use crate::{AuthorityError, Fault, Order, Profile, Refusal};
+use crate::token::Token;
+use crate::{AttestationKeyOrder, AuthorityError, Fault, Order, Profile, Refusal};
+
+/// id-ce-subjectAltName (RFC 5280, section 4.2.1.6).
+const SUBJECT_ALTERNATIVE_NAME: [u64; 4] = [2, 5, 29, 17];
 
 /// A key of the authority with which certificates can be signed; the private half stays in the token.
 pub(crate) struct TokenKey<'a> {
     token: &'a Token,
-    name: KeyName,
+    name: GenerationId,
     point: &'a [u8],
     /// Why the token did not sign; the signing trait has no room for it.
     failure: RefCell<Option<AuthorityError>>,
 }
 
 impl<'a> TokenKey<'a> {
-    pub(crate) fn new(token: &'a Token, name: KeyName, point: &'a [u8]) -> Self {
+    pub(crate) fn new(token: &'a Token, name: GenerationId, point: &'a [u8]) -> Self {
         Self { token, name, point, failure: RefCell::new(None) }
     }
 
@@ -69,23 +75,27 @@ pub(crate) struct Life {
 }
 
 /// The name an authority's certificate bears.
-pub(crate) fn authority_name(kind: Kind, trust_domain: &TrustDomain) -> String {
-    format!("{trust_domain} {} 1", kind.as_str())
+pub(crate) fn authority_name(id: GenerationId, trust_domain: &TrustDomain) -> String {
+    format!("{trust_domain} {} {}", kind_of_tier(id.tier).as_str(), id.number)
 }
 
 /// The template of the root or of an intermediate.
-pub(crate) fn authority(kind: Kind, trust_domain: &TrustDomain, life: &Life) -> Result<CertificateParams, Refusal> {
+pub(crate) fn authority(
+    id: GenerationId,
+    trust_domain: &TrustDomain,
+    life: &Life,
+) -> Result<CertificateParams, Refusal> {
     let mut params = base(life)?;
-    params.distinguished_name.push(DnType::CommonName, authority_name(kind, trust_domain));
+    params.distinguished_name.push(DnType::CommonName, authority_name(id, trust_domain));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let below = match kind {
-        Kind::Root => 1,
+    let below = match id.tier {
+        Tier::Root => 1,
         _ => 0,
     };
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
-    params.use_authority_key_identifier_extension = kind != Kind::Root;
-    match kind {
-        Kind::DeviceIntermediate => {
+    params.use_authority_key_identifier_extension = id.tier != Tier::Root;
+    match id.tier {
+        Tier::Device => {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
             params.name_constraints = Some(NameConstraints {
                 permitted_subtrees: Vec::new(),
@@ -96,10 +106,11 @@ pub(crate) fn authority(kind: Kind, trust_domain: &TrustDomain, life: &Life) -> 
                 ],
             });
         }
-        Kind::ServiceIntermediate => {
+        Tier::Service => {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         }
-        _ => {}
+        Tier::Attestation => params.extended_key_usages = vec![aik_purpose()],
+        Tier::Root => {}
     }
     Ok(params)
 }
@@ -121,6 +132,33 @@ pub(crate) fn leaf(order: &Order, life: &Life) -> Result<CertificateParams, Auth
     }
     params.subject_alt_names.extend(order.names().ip.iter().copied().map(SanType::IpAddress));
     Ok(params)
+}
+
+/// The template of the certificate of an attestation key (Web Authentication level 3, section 8.3.1).
+pub(crate) fn attestation_key(order: &AttestationKeyOrder, life: &Life) -> Result<CertificateParams, Refusal> {
+    let mut params = base(life)?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![aik_purpose()];
+    let mut name = CustomExtension::from_oid_content(&SUBJECT_ALTERNATIVE_NAME, order.name_der());
+    name.set_criticality(true); // because the subject is empty (RFC 5280, section 4.2.1.6)
+    params.custom_extensions.push(name);
+    Ok(params)
+}
+
+fn aik_purpose() -> ExtendedKeyUsagePurpose {
+    ExtendedKeyUsagePurpose::Other(AIK_PURPOSE.to_vec())
+}
+
+/// The log's word for a certificate of the authority itself.
+pub(crate) const fn kind_of_tier(tier: Tier) -> Kind {
+    match tier {
+        Tier::Root => Kind::Root,
+        Tier::Device => Kind::DeviceIntermediate,
+        Tier::Service => Kind::ServiceIntermediate,
+        Tier::Attestation => Kind::AttestationIntermediate,
+    }
 }
 
 /// The log's word for a leaf of this profile.
@@ -171,10 +209,10 @@ fn integer_der(bytes: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use ca_identity::{SpiffeId, TrustDomain};
+    use ca_rotation::{GenerationId, Tier};
     use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, SanType};
 
     use super::{Life, authority, integer_der, kind_of, leaf, signature_der};
-    use crate::log::Kind;
     use crate::{Names, Order, Profile, SubjectKey};
     use ring::rand::SystemRandom;
     use ring::signature::{
@@ -237,13 +275,13 @@ mod tests {
     #[test]
     fn only_the_root_signs_authorities_and_only_devices_are_fenced() {
         let domain = TrustDomain::parse("larder.internal").unwrap();
-        for (kind, below, fenced) in
-            [(Kind::Root, 1, false), (Kind::DeviceIntermediate, 0, true), (Kind::ServiceIntermediate, 0, false)]
+        for (tier, below, fenced) in
+            [(Tier::Root, 1, false), (Tier::Device, 0, true), (Tier::Service, 0, false), (Tier::Attestation, 0, false)]
         {
-            let params = authority(kind, &domain, &life()).unwrap();
-            assert_eq!(params.is_ca, IsCa::Ca(BasicConstraints::Constrained(below)), "{kind:?}");
-            assert_eq!(params.name_constraints.is_some(), fenced, "{kind:?}");
-            assert_eq!(params.use_authority_key_identifier_extension, kind != Kind::Root);
+            let params = authority(GenerationId::new(tier, 1), &domain, &life()).unwrap();
+            assert_eq!(params.is_ca, IsCa::Ca(BasicConstraints::Constrained(below)), "{tier}");
+            assert_eq!(params.name_constraints.is_some(), fenced, "{tier}");
+            assert_eq!(params.use_authority_key_identifier_extension, tier != Tier::Root);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use ca_rotation::GenerationId;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -24,13 +25,14 @@ const P256_PARAMS: [u8; 10] = [0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0
 /// CKA_EC_POINT is the point inside an OCTET STRING of 65 bytes.
 const POINT_PREFIX: [u8; 2] = [0x04, 0x41];
 
-/// A key of the authority, as the token and `policies/keys.toml` call it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyName {
-    /// CKA_LABEL.
-    pub(crate) label: &'static str,
-    /// CKA_ID.
-    pub(crate) id: &'static str,
+/// What a key is called in the token, as `policies/keys.toml` plans it: CKA_LABEL.
+pub(crate) fn label(key: GenerationId) -> String {
+    format!("larder-ca-{key}")
+}
+
+/// CKA_ID.
+fn id(key: GenerationId) -> String {
+    key.to_string()
 }
 
 /// A logged-in token.
@@ -67,14 +69,14 @@ impl Token {
         self.signatures.load(Ordering::Relaxed)
     }
 
-    /// Whether a private key of this label is there.
-    pub(crate) fn holds(&self, key: KeyName) -> Result<bool, AuthorityError> {
+    /// Whether a private key of this name is there.
+    pub(crate) fn holds(&self, key: GenerationId) -> Result<bool, AuthorityError> {
         self.with(|session| Ok(!session.find_objects(&private_template(key))?.is_empty()))
     }
 
     /// Makes a P-256 key inside the token and gives its public point.
-    pub(crate) fn generate(&self, key: KeyName) -> Result<Vec<u8>, AuthorityError> {
-        let named = [Attribute::Label(key.label.into()), Attribute::Id(key.id.into()), Attribute::Token(true)];
+    pub(crate) fn generate(&self, key: GenerationId) -> Result<Vec<u8>, AuthorityError> {
+        let named = [Attribute::Label(label(key).into()), Attribute::Id(id(key).into()), Attribute::Token(true)];
         let mut public = named.to_vec();
         public.extend([Attribute::EcParams(P256_PARAMS.to_vec()), Attribute::Verify(true), Attribute::Private(false)]);
         let mut private = named.to_vec();
@@ -93,8 +95,8 @@ impl Token {
     }
 
     /// Checks that the key is there once, was made inside and is kept as it must be; gives its public point.
-    pub(crate) fn check(&self, key: KeyName) -> Result<Vec<u8>, AuthorityError> {
-        let corrupt = |why: &str| Corrupt::Key { key: key.label, why: why.to_owned() };
+    pub(crate) fn check(&self, key: GenerationId) -> Result<Vec<u8>, AuthorityError> {
+        let corrupt = |why: &str| Corrupt::Key { key: label(key), why: why.to_owned() };
         let found = self.with(|session| session.find_objects(&private_template(key)))?;
         let [private] = found.as_slice() else {
             return Err(corrupt(if found.is_empty() { "it is missing" } else { "there are several of it" }).into());
@@ -122,11 +124,11 @@ impl Token {
         self.point(key)?.ok_or_else(|| corrupt("its public half is missing or is no P-256 point").into())
     }
 
-    fn point(&self, key: KeyName) -> Result<Option<Vec<u8>>, AuthorityError> {
+    fn point(&self, key: GenerationId) -> Result<Option<Vec<u8>>, AuthorityError> {
         let template = [
             Attribute::Class(ObjectClass::PUBLIC_KEY),
-            Attribute::Label(key.label.into()),
-            Attribute::Id(key.id.into()),
+            Attribute::Label(label(key).into()),
+            Attribute::Id(id(key).into()),
         ];
         let held = self.with(|session| match session.find_objects(&template)?.as_slice() {
             [public] => session.get_attributes(*public, &[AttributeType::EcPoint]),
@@ -141,7 +143,7 @@ impl Token {
     }
 
     /// Signs a SHA-256 digest; the signature is r ‖ s, 32 bytes each.
-    pub(crate) fn sign(&self, key: KeyName, digest: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+    pub(crate) fn sign(&self, key: GenerationId, digest: &[u8]) -> Result<Vec<u8>, AuthorityError> {
         let signature = self.with(|session| {
             let found = session.find_objects(&private_template(key))?;
             let private: ObjectHandle = *found.first().ok_or(Pkcs11Error::InvalidValue)?;
@@ -207,8 +209,8 @@ impl std::fmt::Debug for Token {
     }
 }
 
-fn private_template(key: KeyName) -> [Attribute; 3] {
-    [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(key.label.into()), Attribute::Id(key.id.into())]
+fn private_template(key: GenerationId) -> [Attribute; 3] {
+    [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(label(key).into()), Attribute::Id(id(key).into())]
 }
 
 fn fault(what: &'static str, why: &Pkcs11Error) -> Fault {

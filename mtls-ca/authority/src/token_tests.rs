@@ -1,5 +1,6 @@
 //! Tests of `token`: keys by their attributes as the token reports them, signatures by a verifier that is not the token.
 
+use ca_rotation::{GenerationId, Tier};
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
@@ -10,11 +11,11 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use test_token::{TestToken, in_own_process};
 use zeroize::Zeroizing;
 
-use super::{KeyName, P256_PARAMS, Token};
+use super::{P256_PARAMS, Token};
 use crate::{AuthorityConfig, AuthorityError, Corrupt, Fault, Pin};
 
-const ONE: KeyName = KeyName { label: "one", id: "1" };
-const TWO: KeyName = KeyName { label: "two", id: "2" };
+const ONE: GenerationId = GenerationId::new(Tier::Device, 1);
+const TWO: GenerationId = GenerationId::new(Tier::Device, 2);
 
 fn open(token: &TestToken) -> Token {
     Token::open(&config(token)).unwrap()
@@ -105,7 +106,11 @@ fn each_attribute_that_is_not_as_it_must_be_is_found() {
             Attribute::Decrypt(true),
             Attribute::Unwrap(true),
         ];
-        let named = [Attribute::Label(b"one".to_vec()), Attribute::Id(b"1".to_vec()), Attribute::Token(true)];
+        let named = [
+            Attribute::Label(b"larder-ca-device-1".to_vec()),
+            Attribute::Id(b"device-1".to_vec()),
+            Attribute::Token(true),
+        ];
         let public = [named.as_slice(), &[Attribute::EcParams(P256_PARAMS.to_vec()), Attribute::Verify(true)]].concat();
         let mut cases: Vec<(Vec<Attribute>, Option<Attribute>)> = vec![(right.to_vec(), None)];
         for wrong in wrong {
@@ -134,7 +139,11 @@ fn a_key_of_another_curve_is_found() {
     in_own_process("curve", |token| {
         let open = open(token);
         let p384 = vec![0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x22];
-        let named = [Attribute::Label(b"one".to_vec()), Attribute::Id(b"1".to_vec()), Attribute::Token(true)];
+        let named = [
+            Attribute::Label(b"larder-ca-device-1".to_vec()),
+            Attribute::Id(b"device-1".to_vec()),
+            Attribute::Token(true),
+        ];
         let public = [named.as_slice(), &[Attribute::EcParams(p384)]].concat();
         let private = [
             named.as_slice(),

@@ -113,10 +113,13 @@ impl Follower {
 
     fn apply(&self, pem: &[u8]) -> Result<(), CrlError> {
         let revocations = self.server.revocations();
-        for list in CheckedCrl::check_pem(pem, &self.server.bundle(), (self.now_unix_s)())? {
+        let lists = CheckedCrl::check_pem(pem, &self.server.bundle(), (self.now_unix_s)())?;
+        let issuers = lists.iter().map(|list| list.issuer.clone()).collect();
+        for list in lists {
             let applied = revocations.apply(list)?;
             tracing::info!(revoked = applied.revoked, closed = applied.closed, "a revocation list is in force");
         }
+        revocations.published(&issuers);
         Ok(())
     }
 

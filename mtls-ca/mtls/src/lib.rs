@@ -6,12 +6,15 @@
 //! [`EnrolmentServer`] shows its certificate to those who have none yet. Sessions are never resumed, because a resumed
 //! session skips the certificate and so would outlive a replaced trust bundle. Files are re-read on demand and swapped
 //! while connections run; a bad file leaves the last good one in force. What the authority revokes is refused at the
-//! handshake, and live connections of it are told to close.
+//! handshake, and live connections of it are told to close. The roots themselves are replaced by a bundle that a root trusted
+//! before has signed.
 //!
 //! It leaves the names to `ca-identity`, making certificates to `authority`, listening, limits on connections and what a
 //! peer may do to each service.
 
 mod accept;
+mod bundle;
+mod bundle_follow;
 mod config;
 mod crl;
 mod enrolment;
@@ -25,6 +28,8 @@ mod revocation;
 mod verify;
 
 pub use accept::{AcceptError, ConnectError, accept, connect};
+pub use bundle::{BundleDraft, BundleError, SignedBundle};
+pub use bundle_follow::{BundleFollower, NextBundle};
 pub use config::{client_config, server_config};
 pub use crl::{CheckedCrl, CrlError};
 pub use enrolment::EnrolmentServer;

@@ -45,6 +45,8 @@ struct List {
     number: Vec<u8>,
     next_update_s: i64,
     serials: Arc<HashSet<Box<str>>>,
+    /// Whether the authority still publishes it; what it revokes stays revoked in any case.
+    published: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +78,8 @@ impl Revocations {
             return Err(CrlError::Older { known, found });
         }
         let revoked = crl.revoked();
-        let list = List { number: crl.number, next_update_s: crl.next_update_s, serials: Arc::new(crl.serials) };
+        let (number, next_update_s) = (crl.number, crl.next_update_s);
+        let list = List { number, next_update_s, serials: Arc::new(crl.serials), published: true };
         lists.insert(crl.issuer, list);
         self.lists.store(Arc::new(lists));
         Ok(Applied { revoked, closed: self.close_revoked() })
@@ -110,7 +113,18 @@ impl Revocations {
     /// When the first of the lists in force is due to be replaced, seconds since the Unix epoch; none without lists.
     #[must_use]
     pub fn horizon_s(&self) -> Option<i64> {
-        self.lists.load().values().map(|list| list.next_update_s).min()
+        self.lists.load().values().filter(|list| list.published).map(|list| list.next_update_s).min()
+    }
+
+    /// Says whose lists the authority publishes now. Those of others, whose authority was retired, revoke what they did and are
+    /// not waited for any more.
+    pub(crate) fn published(&self, issuers: &HashSet<String>) {
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = HashMap::clone(&self.lists.load());
+        for (issuer, list) in &mut lists {
+            list.published = issuers.contains(issuer);
+        }
+        self.lists.store(Arc::new(lists));
     }
 
     /// How many connections are open.

@@ -26,6 +26,15 @@ fn now_s() -> i64 {
 
 /// The text of a list that revokes certificates 1 to `count`.
 fn text(issuer: &Issuer, number: u64, count: u8) -> Vec<u8> {
+    list(issuer, number, count, SIX_HOURS_S)
+}
+
+/// The text of a list that revokes nothing and is good for longer.
+fn later(issuer: &Issuer, number: u64) -> Vec<u8> {
+    list(issuer, number, 0, 2 * SIX_HOURS_S)
+}
+
+fn list(issuer: &Issuer, number: u64, count: u8, life_s: i64) -> Vec<u8> {
     let time = |unix_s| time::OffsetDateTime::from_unix_timestamp(unix_s).unwrap();
     let entry = |serial: u8| RevokedCertParams {
         serial_number: SerialNumber::from_slice(&[serial]),
@@ -35,7 +44,7 @@ fn text(issuer: &Issuer, number: u64, count: u8) -> Vec<u8> {
     };
     let list = CertificateRevocationListParams {
         this_update: time(NOW_S),
-        next_update: time(NOW_S + SIX_HOURS_S),
+        next_update: time(NOW_S + life_s),
         crl_number: SerialNumber::from(number),
         issuing_distribution_point: None,
         revoked_certs: (1..=count).map(entry).collect(),
@@ -199,4 +208,19 @@ async fn a_conversation_ends_with_its_certificate_its_revocation_its_age_or_the_
 
     let done = live.keep(pin!(async { 7 }), never(), |_| panic!("nothing to finish"), NOW_S).await;
     assert_eq!(done, End::Finished(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_of_a_retired_authority_is_not_waited_for_and_still_revokes() {
+    let house = House::new();
+    let follower = house.follower();
+    let next = house.pki.intermediate("root device 2", &[pki::CLIENT], (2020, 2090));
+    let both = [text(&house.pki.device, 1, 1), later(&next, 1)].concat();
+    hears(&follower, [new("a", both)]).await;
+    assert_eq!(follower.horizon_s(), Some(NOW_S + SIX_HOURS_S), "the earlier of the two");
+    hears(&follower, [new("b", later(&next, 2))]).await;
+    assert_eq!(follower.horizon_s(), Some(NOW_S + 2 * SIX_HOURS_S));
+    assert!(house.is_revoked("01"));
+    hears(&follower, [new("c", [text(&house.pki.device, 1, 1), later(&next, 2)].concat())]).await;
+    assert_eq!(follower.horizon_s(), Some(NOW_S + SIX_HOURS_S), "it came back");
 }

@@ -1,10 +1,13 @@
 //! `revoke` and `crl`: taking certificates back. A dangerous act, so without `--yes` it only shows what it would do.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
+use ca_rotation::GenerationId;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::people::{approvals, write_act};
 use super::shared::{CliError, Place, moment, read_party};
 use crate::{Authority, Reason, Taken, Which};
 
@@ -14,11 +17,20 @@ pub struct Revoke {
     #[command(flatten)]
     place: Place,
     /// Serial number of one certificate, hex, as `larder-ca list` shows it
-    #[arg(long, required_unless_present = "party", conflicts_with = "party")]
+    #[arg(long, required_unless_present_any = ["party", "issuer"], conflicts_with_all = ["party", "issuer"])]
     serial: Option<String>,
     /// Everything this party holds: spiffe://<trust-domain>/…, fridge/<id>, service/<name> or operator/<name>
-    #[arg(long)]
+    #[arg(long, conflicts_with = "issuer")]
     party: Option<String>,
+    /// Everything that a generation of the authority's signed, such as device-1; more than ten take two people
+    #[arg(long)]
+    issuer: Option<GenerationId>,
+    /// What an approver wrote with `larder-ca approve`; given once for each
+    #[arg(long)]
+    approval: Vec<PathBuf>,
+    /// Where to write the act that has to be signed; act.json in the authority's folder when left out
+    #[arg(long)]
+    act: Option<PathBuf>,
     /// Why
     #[arg(long, default_value = "unspecified")]
     reason: ReasonArgument,
@@ -81,13 +93,16 @@ impl<'a> One<'a> {
 
 pub(super) fn revoke(arguments: &Revoke, now_unix_s: i64, out: &mut dyn Write) -> Result<(), CliError> {
     let authority = arguments.place.open()?;
-    let which = match (&arguments.serial, &arguments.party) {
-        (Some(serial), _) => Which::Serial(serial.to_ascii_lowercase()),
-        (None, party) => Which::Party(read_party(party.as_deref().unwrap_or_default(), authority.trust_domain())?),
+    let which = match (&arguments.serial, &arguments.issuer, &arguments.party) {
+        (Some(serial), ..) => Which::Serial(serial.to_ascii_lowercase()),
+        (None, Some(issuer), _) => Which::Issuer(*issuer),
+        (None, None, party) => {
+            Which::Party(read_party(party.as_deref().unwrap_or_default(), authority.trust_domain())?)
+        }
     };
     let reason = Reason::from(arguments.reason);
     let taken = if arguments.yes {
-        authority.revoke(&which, reason, now_unix_s)?
+        authority.revoke_agreed(&which, reason, &approvals(&arguments.approval)?, now_unix_s)?
     } else {
         authority.find(&which, now_unix_s)?
     };
@@ -95,6 +110,16 @@ pub(super) fn revoke(arguments: &Revoke, now_unix_s: i64, out: &mut dyn Write) -
         json(&taken, reason, arguments.yes, out)?
     } else {
         told(&taken, reason, arguments.yes, out)?
+    }
+    if arguments.yes {
+        return Ok(());
+    }
+    if let Some(act) = authority.revocation_to_sign(&which, reason, now_unix_s)? {
+        let file = arguments.act.clone().unwrap_or_else(|| authority.dir().join("act.json"));
+        write_act(&file, &act)?;
+        if !arguments.json {
+            writeln!(out, "It takes two people: approvers run larder-ca approve --act {} first.", file.display())?;
+        }
     }
     Ok(())
 }

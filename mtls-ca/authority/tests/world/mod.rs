@@ -3,8 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use authority::{Authority, AuthorityConfig, IssuedChain, KeyPairPem, Names, Order, Pin, Profile, SubjectKey};
-use ca_identity::{SpiffeId, TrustDomain};
+use authority::{
+    Approver, AttestationKeyOrder, Authority, AuthorityConfig, IssuedChain, KeyPairPem, Names, Order, Pin, Profile,
+    SubjectKey, TpmModel,
+};
+use ca_identity::{ServiceName, SpiffeId, TrustDomain};
+use rcgen::KeyPair;
 use test_token::TestToken;
 use zeroize::Zeroizing;
 
@@ -49,6 +53,31 @@ pub fn order(name: &str, lifetime_s: u32) -> (Order, KeyPairPem) {
 pub fn issue(authority: &Authority, name: &str, now_unix_s: i64) -> (IssuedChain, KeyPairPem) {
     let (order, pair) = order(name, 24 * 3600);
     (authority.issue(&order, now_unix_s).unwrap(), pair)
+}
+
+/// An order for the certificate of an attestation key, and the key itself, which stands here for one inside a TPM.
+pub fn attestation_key() -> (AttestationKeyOrder, KeyPairPem) {
+    let (key, pair) = SubjectKey::generate().unwrap();
+    let tpm =
+        TpmModel { manufacturer: "id:53544D20".into(), model: "ST33HTPHAHD4".into(), version: "id:00010002".into() };
+    (AttestationKeyOrder::new([0xAB; 32], key, tpm).unwrap(), pair)
+}
+
+/// Approvers of these names, and the key of each.
+pub fn people<const N: usize>(names: [&str; N]) -> [(Approver, KeyPair); N] {
+    names.map(|name| {
+        let key = KeyPair::generate().unwrap();
+        (Approver::from_pem(name, &key.public_key_pem()).unwrap(), key)
+    })
+}
+
+/// Has a service have said that it has this bundle in force, as the authority's server notes it.
+pub fn acknowledge(token: &TestToken, service: ServiceName, version: u64, at_unix_s: i64) {
+    let path = dir(token).join("acknowledged.json");
+    let mut kept: serde_json::Map<String, serde_json::Value> = std::fs::read_to_string(&path)
+        .map_or_else(|_| serde_json::Map::new(), |text| serde_json::from_str(&text).unwrap());
+    kept.insert(service.as_str().to_owned(), serde_json::json!({ "version": version, "at_unix_s": at_unix_s }));
+    std::fs::write(&path, serde_json::to_vec(&kept).unwrap()).unwrap();
 }
 
 /// Writes `text` to a file of this name in the token's folder.
