@@ -20,7 +20,10 @@ use crate::check::{self, Expected};
 use crate::log::{Draft, EntryState, Head, Kind, Log};
 use crate::template::{self, Life, TokenKey};
 use crate::token::{KeyName, Token};
-use crate::{AuthorityConfig, AuthorityError, Corrupt, Fault, IssuedChain, Order, Profile, Refusal, files};
+use crate::{
+    AttestationKeyOrder, AuthorityConfig, AuthorityError, Corrupt, Fault, IssuedChain, Order, Profile, Refusal,
+    attestation_key, files,
+};
 
 /// Clocks of fridges go wrong by minutes; a certificate is good a little before it was made.
 const BACKDATE_S: i64 = 10 * 60;
@@ -31,10 +34,15 @@ const INTERMEDIATE_LIFE_S: i64 = 90 * DAY_S;
 const RENEW_BELOW_S: i64 = 45 * DAY_S;
 
 /// The authority's own keys, as `policies/keys.toml` plans them.
-const AUTHORITIES: [(Kind, KeyName, &str); 3] = [
+const AUTHORITIES: [(Kind, KeyName, &str); 4] = [
     (Kind::Root, KeyName { label: "larder-ca-root-1", id: "root-1" }, "root.pem"),
     (Kind::DeviceIntermediate, KeyName { label: "larder-ca-device-1", id: "device-1" }, "device.pem"),
     (Kind::ServiceIntermediate, KeyName { label: "larder-ca-service-1", id: "service-1" }, "service.pem"),
+    (
+        Kind::AttestationIntermediate,
+        KeyName { label: "larder-ca-attestation-1", id: "attestation-1" },
+        "attestation.pem",
+    ),
 ];
 
 /// An intermediate that got a new certificate for its old key.
@@ -68,6 +76,7 @@ pub(crate) struct State {
     root: Own,
     pub(crate) device: Own,
     pub(crate) service: Own,
+    attestation: Own,
 }
 
 /// An open authority; shareable between threads.
@@ -79,7 +88,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority: its keys inside the token, a root and two intermediates, an empty log. Its settings are written
+    /// Makes an authority: its keys inside the token, a root and three intermediates, and their log. Its settings are written
     /// last; without them there is no authority.
     ///
     /// # Errors
@@ -102,12 +111,13 @@ impl Authority {
             let own = Own { kind, key, point, der: Vec::new(), path: config.dir.join(file) };
             certify(&token, &config.trust_domain, &mut log, own, issuer, now_unix_s)
         };
-        let [root, device, service] = AUTHORITIES;
+        let [root, device, service, attestation] = AUTHORITIES;
         let root = make(root, None)?;
         let device = make(device, Some(&root))?;
         let service = make(service, Some(&root))?;
+        let attestation = make(attestation, Some(&root))?;
         config.save()?;
-        let state = Mutex::new(State { log, root, device, service });
+        let state = Mutex::new(State { log, root, device, service, attestation });
         Ok(Self { token, trust_domain: config.trust_domain.clone(), dir: config.dir.clone(), state })
     }
 
@@ -122,12 +132,13 @@ impl Authority {
         }
         let token = Token::open(config)?;
         let log = Log::open(&config.dir)?;
-        let [root, device, service] = AUTHORITIES.map(|own| load(&token, &config.dir, own));
-        let state = Mutex::new(State { log, root: root?, device: device?, service: service? });
+        let [root, device, service, attestation] = AUTHORITIES.map(|own| load(&token, &config.dir, own));
+        let state = State { log, root: root?, device: device?, service: service?, attestation: attestation? };
+        let state = Mutex::new(state);
         Ok(Self { token, trust_domain: config.trust_domain.clone(), dir: config.dir.clone(), state })
     }
 
-    /// Issues a leaf: the only way to a signature for anybody but the authority itself.
+    /// Issues a leaf: the only way to a signature for a party.
     ///
     /// # Errors
     /// [`Refusal`] when the party is of another trust domain or would outlive its issuer; [`Fault`] when the token, the
@@ -143,24 +154,40 @@ impl Authority {
             Profile::Device => &*device,
             Profile::Service | Profile::Operator => &*service,
         };
-        let life = life(now_unix_s, i64::from(order.lifetime_s()))?;
-        let issuer_ends = check::not_after_unix_s(&issuer.der).map_err(Fault::Withheld)?;
-        if life.not_after_unix_s > issuer_ends {
-            let issuer = issuer.kind.as_str();
-            return Err(Refusal::IssuerTooOld { issuer, not_after_unix_s: issuer_ends }.into());
-        }
+        let life = life_under(issuer, now_unix_s, i64::from(order.lifetime_s()))?;
         let key = TokenKey::new(&self.token, issuer.key, &issuer.point);
         let der = sign(&template::leaf(order, &life)?, order.key(), &key, issuer)?;
         let expected = Expected { point: order.key().point(), life: &life, issuer: &issuer.der };
         let verdict = check::leaf(&der, order, &expected);
         let entry = record(log, template::kind_of(order.profile()), order.id().as_str(), &life, &der, verdict)?;
-        Ok(IssuedChain {
-            chain_pem: [pem("CERTIFICATE", &der), pem("CERTIFICATE", &issuer.der)].concat(),
-            serial: entry.serial,
-            not_before_unix_s: life.not_before_unix_s,
-            not_after_unix_s: life.not_after_unix_s,
-            sha256: entry.certificate_sha256,
-        })
+        Ok(chain(&der, issuer, entry))
+    }
+
+    /// Issues the certificate of a TPM's attestation key, good for an hour. Whether the key lives in that TPM is the
+    /// attestation service's to know.
+    ///
+    /// # Errors
+    /// As [`Self::issue`].
+    pub fn issue_attestation_key(
+        &self,
+        order: &AttestationKeyOrder,
+        now_unix_s: i64,
+    ) -> Result<IssuedChain, AuthorityError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { log, attestation: issuer, .. } = &mut *state;
+        let life = life_under(issuer, now_unix_s, attestation_key::LIFETIME_S)?;
+        let key = TokenKey::new(&self.token, issuer.key, &issuer.point);
+        let der = sign(&template::attestation_key(order, &life)?, order.key(), &key, issuer)?;
+        let expected = Expected { point: order.key().point(), life: &life, issuer: &issuer.der };
+        let verdict = check::attestation_key(&der, order, &expected);
+        let entry = record(log, Kind::AttestationKey, &order.subject(), &life, &der, verdict)?;
+        Ok(chain(&der, issuer, entry))
+    }
+
+    /// The certificate of the intermediate under which attestation keys are, DER: for who verifies what such a key signed.
+    #[must_use]
+    pub fn attestation_intermediate_der(&self) -> Vec<u8> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).attestation.der.clone()
     }
 
     /// Gives the intermediates that are past half of their life a new certificate for the same key. Leaves that are out
@@ -170,9 +197,9 @@ impl Authority {
     /// As [`Self::issue`].
     pub fn renew(&self, now_unix_s: i64) -> Result<Vec<Renewed>, AuthorityError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { log, root, device, service } = &mut *state;
+        let State { log, root, device, service, attestation } = &mut *state;
         let mut renewed = Vec::new();
-        for own in [device, service] {
+        for own in [device, service, attestation] {
             let ends = check::not_after_unix_s(&own.der).map_err(Fault::Withheld)?;
             if ends.saturating_sub(now_unix_s) >= RENEW_BELOW_S {
                 continue;
@@ -297,6 +324,27 @@ fn record(
     verdict.map_err(Fault::Withheld)?;
     tracing::info!(kind = kind.as_str(), subject, serial = entry.serial, "certificate issued");
     Ok(entry)
+}
+
+/// What is handed out of a logged certificate.
+fn chain(der: &[u8], issuer: &Own, entry: crate::Entry) -> IssuedChain {
+    IssuedChain {
+        chain_pem: [pem("CERTIFICATE", der), pem("CERTIFICATE", &issuer.der)].concat(),
+        serial: entry.serial,
+        not_before_unix_s: entry.not_before_unix_s,
+        not_after_unix_s: entry.not_after_unix_s,
+        sha256: entry.certificate_sha256,
+    }
+}
+
+/// The life of a leaf, which must end before its issuer's.
+fn life_under(issuer: &Own, now_unix_s: i64, seconds: i64) -> Result<Life, AuthorityError> {
+    let life = life(now_unix_s, seconds)?;
+    let not_after_unix_s = check::not_after_unix_s(&issuer.der).map_err(Fault::Withheld)?;
+    if life.not_after_unix_s > not_after_unix_s {
+        return Err(Refusal::IssuerTooOld { issuer: issuer.kind.as_str(), not_after_unix_s }.into());
+    }
+    Ok(life)
 }
 
 /// A fresh serial number and the life from now on. The number is positive and has all of its 16 bytes: its first two bits

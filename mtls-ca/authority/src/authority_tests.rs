@@ -80,7 +80,7 @@ fn what_fails_the_check_is_logged_as_withheld_and_does_not_leave() {
         let mut states = Vec::new();
         read_log(&dir, |entry| states.push(entry.state)).unwrap();
         assert_eq!(states.last(), Some(&EntryState::Withheld));
-        assert_eq!(states.len(), 4);
+        assert_eq!(states.len(), 5);
     });
 }
 

@@ -13,9 +13,10 @@ use x509_parser::extensions::{GeneralName, KeyUsage, ParsedExtension, X509Extens
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
-use crate::Order;
+use crate::attestation_key::{AIK_PURPOSE_DER, ATTRIBUTES};
 use crate::log::Kind;
 use crate::template::Life;
+use crate::{AttestationKeyOrder, Order};
 
 /// What was wrong with a certificate.
 type Flaw = &'static str;
@@ -33,15 +34,35 @@ pub(crate) struct Expected<'a> {
 /// Judges a leaf against its order.
 pub(crate) fn leaf(der: &[u8], order: &Order, expected: &Expected<'_>) -> Result<(), Flaw> {
     let certificate = parse(der)?;
-    common(&certificate, expected)?;
+    end_entity(&certificate, expected)?;
+    must(purposes(&certificate)? == (true, order.profile().serves()), "its extended key usage is another")?;
+    check_names(&certificate, order)
+}
+
+/// Judges the certificate of an attestation key against its order.
+pub(crate) fn attestation_key(der: &[u8], order: &AttestationKeyOrder, expected: &Expected<'_>) -> Result<(), Flaw> {
+    let certificate = parse(der)?;
+    end_entity(&certificate, expected)?;
+    must(is_for_attestation(&certificate), "its extended key usage is another")?;
+    let names = certificate.subject_alternative_name().ok().flatten().ok_or("it has no names")?;
+    must(names.critical, "its names are not critical though its subject is empty")?;
+    let [GeneralName::DirectoryName(name)] = names.value.general_names.as_slice() else {
+        return Err("it has a name of another form");
+    };
+    let read = name.iter_attributes().map(|it| (it.attr_type().to_id_string(), it.as_str().unwrap_or_default()));
+    let wanted = ATTRIBUTES.map(str::to_owned).into_iter().zip(order.tpm().values());
+    must(read.eq(wanted), "it names another TPM")
+}
+
+/// What holds for every certificate of ours that is no authority's.
+fn end_entity(certificate: &X509Certificate<'_>, expected: &Expected<'_>) -> Result<(), Flaw> {
+    common(certificate, expected)?;
     must(certificate.subject().iter().next().is_none(), "its subject is not empty")?;
     must(certificate.extensions().len() == 6, "it has more or fewer extensions than six")?;
     let basic = certificate.basic_constraints().ok().flatten().ok_or("it has no basic constraints")?;
     must(basic.critical && !basic.value.ca, "it is not marked as no authority")?;
     must(basic.value.path_len_constraint.is_none(), "it has a path length")?;
-    must(key_usage(&certificate)? == DIGITAL_SIGNATURE, "its key usage is another")?;
-    must(purposes(&certificate)? == (true, order.profile().serves()), "its extended key usage is another")?;
-    check_names(&certificate, order)
+    must(key_usage(certificate)? == DIGITAL_SIGNATURE, "its key usage is another")
 }
 
 /// Judges a certificate of the authority itself.
@@ -69,6 +90,7 @@ pub(crate) fn authority(der: &[u8], kind: Kind, expected: &Expected<'_>) -> Resu
             };
             must(excluded.len() == 3 && excluded.iter().all(|tree| everything(&tree.base)), "it may name hosts")
         }
+        Kind::AttestationIntermediate => must(is_for_attestation(&certificate), "its extended key usage is another"),
         _ => must(purposes(&certificate)? == (true, true), "its extended key usage is another"),
     }
 }
@@ -155,6 +177,20 @@ fn key_usage(certificate: &X509Certificate<'_>) -> Result<u16, Flaw> {
     must(usage.critical, "its key usage is not critical")?;
     let KeyUsage { flags } = usage.value;
     Ok(*flags)
+}
+
+/// Whether its one purpose is to vouch for attestation keys.
+fn is_for_attestation(certificate: &X509Certificate<'_>) -> bool {
+    let Ok(Some(usage)) = certificate.extended_key_usage() else { return false };
+    let usage = usage.value;
+    let named = usage.any
+        || usage.client_auth
+        || usage.server_auth
+        || usage.code_signing
+        || usage.email_protection
+        || usage.time_stamping
+        || usage.ocsp_signing;
+    !named && matches!(usage.other.as_slice(), [one] if one.as_bytes() == AIK_PURPOSE_DER)
 }
 
 /// Whether it is for clients and for servers; any other purpose is a flaw.

@@ -6,10 +6,12 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, SanType,
 };
 
-use super::{Expected, authority, leaf};
+use super::{Expected, attestation_key, authority, leaf};
+use crate::attestation_key::AIK_PURPOSE;
+use crate::attestation_key::tests::{order as attestation_order, tpm};
 use crate::log::Kind;
 use crate::template::{self, Life};
-use crate::{Names, Order, Profile, SubjectKey};
+use crate::{AttestationKeyOrder, Names, Order, Profile, SubjectKey};
 use ca_identity::{SpiffeId, TrustDomain};
 
 const NOW: i64 = 1_800_000_000;
@@ -175,7 +177,7 @@ fn judged_authority(kind: Kind, change: impl FnOnce(&mut CertificateParams)) -> 
 
 #[test]
 fn an_authority_of_the_right_shape_passes_and_no_other() {
-    for kind in [Kind::Root, Kind::DeviceIntermediate, Kind::ServiceIntermediate] {
+    for kind in [Kind::Root, Kind::DeviceIntermediate, Kind::ServiceIntermediate, Kind::AttestationIntermediate] {
         assert_eq!(judged_authority(kind, |_| ()), Ok(()), "{kind:?}");
         let unbounded = |p: &mut CertificateParams| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         assert_eq!(judged_authority(kind, unbounded), Err("its path length is another"));
@@ -203,4 +205,63 @@ fn a_device_intermediate_that_may_do_more_is_found() {
         p.name_constraints.as_mut().unwrap().excluded_subtrees[0] = rcgen::GeneralSubtree::DnsName("example".into());
     };
     assert_eq!(judged_authority(kind, narrower), Err("it may name hosts"));
+}
+
+/// Signs the template of an attestation key after a change and judges the result.
+fn judged_attestation_key(change: impl FnOnce(&mut CertificateParams)) -> Result<(), &'static str> {
+    let (order, issuer) = (attestation_order("ST33HTPHAHD4").unwrap(), issuer(Kind::AttestationIntermediate));
+    let mut params = template::attestation_key(&order, &life()).unwrap();
+    change(&mut params);
+    let der = params.signed_by(order.key(), &issuer).unwrap().der().to_vec();
+    attestation_key(&der, &order, &Expected { point: order.key().point(), life: &life(), issuer: issuer.der() })
+}
+
+#[test]
+fn every_departure_from_an_attestation_key_is_found() {
+    let found = |change: &dyn Fn(&mut CertificateParams)| judged_attestation_key(change).unwrap_err();
+    let purpose = || ExtendedKeyUsagePurpose::Other(AIK_PURPOSE.to_vec());
+    assert_eq!(judged_attestation_key(|_| ()), Ok(()));
+    assert_eq!(found(&|p| p.distinguished_name.push(DnType::CommonName, "x")), "its subject is not empty");
+    assert_eq!(found(&|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), "it is not marked as no authority");
+    assert_eq!(found(&|p| p.key_usages.push(KeyUsagePurpose::KeyCertSign)), "its key usage is another");
+    let another = "its extended key usage is another";
+    for more in [
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::Any,
+        ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1]),
+    ] {
+        assert_eq!(found(&|p| p.extended_key_usages = vec![purpose(), more.clone()]), another);
+        assert_eq!(found(&|p| p.extended_key_usages = vec![more.clone()]), another);
+    }
+    let renamed = |order: &AttestationKeyOrder, critical| {
+        let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 17], order.name_der());
+        extension.set_criticality(critical);
+        extension
+    };
+    let right = attestation_order("ST33HTPHAHD4").unwrap();
+    let other = attestation_order("ST33HTPHAHD5").unwrap();
+    assert_eq!(found(&|p| p.custom_extensions = vec![renamed(&other, true)]), "it names another TPM");
+    assert_eq!(
+        found(&|p| p.custom_extensions = vec![renamed(&right, false)]),
+        "its names are not critical though its subject is empty"
+    );
+    let uri = || SanType::URI("spiffe://larder.internal/fridge/f1".try_into().unwrap());
+    let swapped = |p: &mut CertificateParams| {
+        p.custom_extensions.clear();
+        p.subject_alt_names = vec![uri()];
+    };
+    assert_eq!(found(&swapped), "it has a name of another form");
+    assert!(judged_attestation_key(|p| p.subject_alt_names = vec![uri()]).is_err(), "both at once");
+    assert!(tpm("x").values().iter().all(|value| !value.is_empty()));
+}
+
+#[test]
+fn an_attestation_intermediate_that_may_do_more_is_found() {
+    for more in [ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth] {
+        let change = |p: &mut CertificateParams| p.extended_key_usages.push(more);
+        assert_eq!(judged_authority(Kind::AttestationIntermediate, change), Err("its extended key usage is another"));
+    }
+    let none = |p: &mut CertificateParams| p.extended_key_usages.clear();
+    assert_eq!(judged_authority(Kind::AttestationIntermediate, none), Err("its extended key usage is another"));
 }

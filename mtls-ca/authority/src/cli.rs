@@ -24,7 +24,7 @@ use crate::{
 /// What `larder-ca` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an authority: a root and two intermediates, their keys inside the token
+    /// Make an authority: a root and three intermediates, their keys inside the token
     Init(Init),
     /// Issue a certificate to a service, a fridge or an operator
     Issue(Issue),
@@ -137,7 +137,7 @@ fn init(arguments: Init, now_unix_s: i64, out: &mut dyn Write) -> Result<(), Cli
     let authority = Authority::init(&config, now_unix_s)?;
     let dir = config.dir.display();
     writeln!(out, "Made the authority of {} in {dir}.", config.trust_domain)?;
-    writeln!(out, "  keys     3, made inside the token {:?}; they cannot leave it", config.token_label)?;
+    writeln!(out, "  keys     4, made inside the token {:?}; they cannot leave it", config.token_label)?;
     writeln!(out, "  root     {dir}/root.pem   the trust bundle: give it to every party")?;
     writeln!(out, "  log      {dir}/issued.jsonl   {}", describe(&authority.head()))?;
     writeln!(out, "Next: larder-ca issue --dir {dir} --profile service --id service/purchase-session --out <folder>")?;
@@ -195,7 +195,7 @@ fn list(arguments: &List, now_unix_s: i64, out: &mut dyn Write) -> Result<(), Cl
         return Err(Refusal::NotInitialised(arguments.dir.clone()).into());
     }
     if !arguments.json {
-        writeln!(out, "{:<32}  {:<20}  {:<20}  {:<20}  {:<8}  SUBJECT", "SERIAL", "KIND", "FROM", "TO", "STATE")?;
+        writeln!(out, "{:<32}  {:<24}  {:<20}  {:<20}  {:<8}  SUBJECT", "SERIAL", "KIND", "FROM", "TO", "STATE")?;
     }
     let revoked = revoked_serials(&arguments.dir)?;
     let mut written = Ok(());
@@ -226,7 +226,7 @@ fn row(entry: &Entry, revoked: &HashSet<String>, now_unix_s: i64, out: &mut dyn 
     let (from, to) = (moment(entry.not_before_unix_s), moment(entry.not_after_unix_s));
     writeln!(
         out,
-        "{:<32}  {:<20}  {from:<20}  {to:<20}  {state:<8}  {}",
+        "{:<32}  {:<24}  {from:<20}  {to:<20}  {state:<8}  {}",
         entry.serial,
         entry.kind.as_str(),
         entry.subject

@@ -100,6 +100,17 @@ pub enum Refusal {
     /// A key we do not certify.
     #[error("the key cannot be certified: {0}; make a P-256 key and a request signed with it")]
     Key(String),
+    /// What is said of a TPM and cannot stand in a certificate.
+    #[error(
+        "the {attribute} of the TPM is {value:?}; it must be 1 to 64 printable ASCII characters, as in the TPM's own \
+         endorsement certificate"
+    )]
+    Tpm {
+        /// Which of the three attributes.
+        attribute: &'static str,
+        /// What it was, shortened.
+        value: String,
+    },
     /// No certificate that lives is meant.
     #[error("{0} has no certificate that lives, so there is nothing to revoke; `larder-ca list` shows what there is")]
     NothingToRevoke(String),
@@ -141,6 +152,7 @@ impl Refusal {
             Self::Lifetime { .. } => "lifetime",
             Self::IssuerTooOld { .. } => "issuer_too_old",
             Self::Key(_) => "key",
+            Self::Tpm { .. } => "tpm",
             Self::NothingToRevoke(_) => "nothing_to_revoke",
             Self::Time(_) => "time",
             Self::Unreadable { .. } => "unreadable",
@@ -257,6 +269,7 @@ mod tests {
             Refusal::Lifetime { asked_s: 1, min_s: 300, max_s: 604_800 },
             Refusal::IssuerTooOld { issuer: "device-intermediate", not_after_unix_s: 7 },
             Refusal::Key("it is not a P-256 key".into()),
+            Refusal::Tpm { attribute: "model", value: String::new() },
             Refusal::NothingToRevoke("fridge/f1".into()),
             Refusal::Time(i64::MAX),
             Refusal::Unreadable { path: "file".into(), source: io::ErrorKind::NotFound.into() },
@@ -286,6 +299,7 @@ mod tests {
             "between 300 s and 604800 s",
             "larder-ca renew",
             "make a P-256 key",
+            "endorsement certificate",
             "larder-ca list",
             "check the clock",
             "cannot read file",

@@ -1,14 +1,15 @@
 //! The certificate authority: says who is who, and nothing else.
 //!
-//! Three keys (root, device intermediate, service intermediate) are made inside a PKCS#11 token and never leave it. What
-//! may be signed is an [`Order`], whose constructor is the whole check of a request; [`Authority::issue`] is the one
-//! function that reaches the signer and takes nothing else. What it signs is then judged again by code that does not
+//! Four keys (the root and the intermediates for devices, services and attestation keys) are made inside a PKCS#11 token and
+//! never leave it. What may be signed is an [`Order`] or an [`AttestationKeyOrder`], whose constructor is the whole check of
+//! a request; [`Authority::issue`] and [`Authority::issue_attestation_key`] reach the signer and take nothing else. What it signs is then judged again by code that does not
 //! know the template (`check`), written to an append-only log, and only then handed out: so there is no certificate that
 //! the log does not know, and a mistake in the template stays inside.
 //!
 //! Time is an argument. It leaves names to `ca-identity`, using certificates to `ca-mtls`, and proof that a fridge is
 //! what it says to the attestation service.
 
+mod attestation_key;
 mod authority;
 mod chain;
 mod check;
@@ -26,7 +27,9 @@ mod revoke;
 mod serve;
 mod template;
 mod token;
+mod vouch;
 
+pub use attestation_key::{AttestationKeyOrder, TpmModel};
 pub use authority::{Authority, Renewed};
 pub use chain::IssuedChain;
 pub use clock::now_unix_s;

@@ -37,12 +37,16 @@ pub enum Kind {
     DeviceIntermediate,
     /// The intermediate that vouches for services and operators.
     ServiceIntermediate,
+    /// The intermediate that vouches for the attestation keys of TPMs.
+    AttestationIntermediate,
     /// A fridge's leaf.
     Device,
     /// A service's leaf.
     Service,
     /// A person's leaf.
     Operator,
+    /// The certificate of a TPM's attestation key: no party's, and good for nothing but to be shown with what it signed.
+    AttestationKey,
     /// The list of fridges' certificates that were revoked.
     DeviceList,
     /// The list of services' and operators' certificates that were revoked.
@@ -57,9 +61,11 @@ impl Kind {
             Self::Root => "root",
             Self::DeviceIntermediate => "device-intermediate",
             Self::ServiceIntermediate => "service-intermediate",
+            Self::AttestationIntermediate => "attestation-intermediate",
             Self::Device => "device",
             Self::Service => "service",
             Self::Operator => "operator",
+            Self::AttestationKey => "attestation-key",
             Self::DeviceList => "device-list",
             Self::ServiceList => "service-list",
         }

@@ -1,5 +1,5 @@
-//! The authority as a server: it publishes the revocation lists to the gateways, signs them again before they run out, and
-//! gives itself the certificate by which they know it.
+//! The authority as a server: it publishes the revocation lists to the gateways, signs them again before they run out,
+//! certifies attestation keys for the attestation service, and gives itself the certificate by which all know it.
 //!
 //! A person revokes with the command line, in another process; the lists are files, and this process sees them change. So
 //! there is one way to revoke, with the server or without it.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_http::{Limits, Server, Tls};
+use ca_http::{Limits, Request, Response, Server, Tls};
 use ca_identity::{ServiceName, SpiffeId};
 use ca_mtls::{IdentityFiles, ReloadingServer};
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::publish::{self, Published};
-use crate::{Authority, AuthorityError, Fault, IssuedFiles, Names, Order, Profile, SubjectKey, files};
+use crate::{Authority, AuthorityError, Fault, IssuedFiles, Names, Order, Profile, SubjectKey, files, vouch};
 
 /// How often the files of the lists are looked at: this much of the two seconds within which a word is to be everywhere.
 const LOOK: Duration = Duration::from_millis(100);
@@ -65,8 +65,9 @@ pub async fn serve(
     }
     tracing::info!(%address, "ready");
     let limits = Limits { body_bytes: 1024, ..Limits::default() };
+    let asked = Arc::clone(&authority);
     let server = Server::new(Tls::Mutual(tls.config()), limits, now_unix_s, move |request| {
-        publish::answer(request, published.clone())
+        answer(Arc::clone(&asked), request, published.clone(), now_unix_s)
     });
     let looking = tokio::spawn(look(Arc::clone(&authority), sender));
     let keeping = tokio::spawn(keep(authority, tls, listen.names, now_unix_s));
@@ -74,6 +75,19 @@ pub async fn serve(
     looking.abort();
     keeping.abort();
     Ok(())
+}
+
+/// Answers one request.
+async fn answer(
+    authority: Arc<Authority>,
+    request: Request,
+    published: watch::Receiver<Published>,
+    now_unix_s: fn() -> i64,
+) -> Response {
+    match request.path.as_str() {
+        vouch::PATH => vouch::answer(authority, request, now_unix_s).await,
+        _ => publish::answer(request, published).await,
+    }
 }
 
 /// Publishes the lists whenever their files change.

@@ -2,22 +2,27 @@
 //!
 //! Leaves: empty subject, CA:FALSE, digitalSignature, exactly the uses of the profile, one URI. The device intermediate
 //! excludes every DNS name and every address and is for clients only, because those are the bounds that verifiers keep;
-//! that it names nothing but fridges is kept by `ca-mtls`. It leaves judging the result to `check`.
+//! that it names nothing but fridges is kept by `ca-mtls`. The attestation intermediate and what it signs have a purpose that
+//! is none of TLS. It leaves judging the result to `check`.
 
 use std::cell::RefCell;
 
 use ca_identity::TrustDomain;
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
-    SerialNumber, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CidrSubnet, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
 
+use crate::attestation_key::AIK_PURPOSE;
 use crate::log::Kind;
 use crate::token::{KeyName, Token};
-use crate::{AuthorityError, Fault, Order, Profile, Refusal};
+use crate::{AttestationKeyOrder, AuthorityError, Fault, Order, Profile, Refusal};
+
+/// id-ce-subjectAltName (RFC 5280, section 4.2.1.6).
+const SUBJECT_ALTERNATIVE_NAME: [u64; 4] = [2, 5, 29, 17];
 
 /// A key of the authority with which certificates can be signed; the private half stays in the token.
 pub(crate) struct TokenKey<'a> {
@@ -99,6 +104,7 @@ pub(crate) fn authority(kind: Kind, trust_domain: &TrustDomain, life: &Life) -> 
         Kind::ServiceIntermediate => {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         }
+        Kind::AttestationIntermediate => params.extended_key_usages = vec![aik_purpose()],
         _ => {}
     }
     Ok(params)
@@ -121,6 +127,23 @@ pub(crate) fn leaf(order: &Order, life: &Life) -> Result<CertificateParams, Auth
     }
     params.subject_alt_names.extend(order.names().ip.iter().copied().map(SanType::IpAddress));
     Ok(params)
+}
+
+/// The template of the certificate of an attestation key (Web Authentication level 3, section 8.3.1).
+pub(crate) fn attestation_key(order: &AttestationKeyOrder, life: &Life) -> Result<CertificateParams, Refusal> {
+    let mut params = base(life)?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![aik_purpose()];
+    let mut name = CustomExtension::from_oid_content(&SUBJECT_ALTERNATIVE_NAME, order.name_der());
+    name.set_criticality(true); // because the subject is empty (RFC 5280, section 4.2.1.6)
+    params.custom_extensions.push(name);
+    Ok(params)
+}
+
+fn aik_purpose() -> ExtendedKeyUsagePurpose {
+    ExtendedKeyUsagePurpose::Other(AIK_PURPOSE.to_vec())
 }
 
 /// The log's word for a leaf of this profile.

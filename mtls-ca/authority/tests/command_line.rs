@@ -63,7 +63,7 @@ fn from_nothing_to_an_identity_that_services_load() {
         assert_eq!(bundle.count(), 1);
         assert!(said.contains(&identity.own().serial));
     }
-    assert_eq!(log_lines(&dir(&token)).len(), 7);
+    assert_eq!(log_lines(&dir(&token)).len(), 8);
 }
 
 #[test]
@@ -100,16 +100,16 @@ fn the_list_shows_the_log_and_finds_a_changed_line() {
     let table = larder_ca(&token, &["list", "--dir", dir.to_str().unwrap()]).unwrap();
     let rows: Vec<_> = table.lines().collect();
     assert!(rows[0].starts_with("SERIAL"), "{table}");
-    assert!(rows[4].contains("service") && rows[4].contains("good") && rows[4].contains("service/admin"), "{table}");
-    assert!(rows[5].contains("4 entries, head "), "{table}");
+    assert!(rows[5].contains("service") && rows[5].contains("good") && rows[5].contains("service/admin"), "{table}");
+    assert!(rows[6].contains("5 entries, head "), "{table}");
     let json = larder_ca(&token, &["list", "--json", "--dir", dir.to_str().unwrap()]).unwrap();
     assert_eq!(json.lines().collect::<Vec<_>>(), log_lines(&dir), "as they stand in the log, and nothing else");
     let changed = log_lines(&dir).join("\n").replace("service/admin", "service/console") + "\n";
     std::fs::write(dir.join("issued.jsonl"), changed).unwrap();
     let error = larder_ca(&token, &["list", "--dir", dir.to_str().unwrap()]).unwrap_err();
-    assert!(error.contains("damaged or was changed at line 4"), "{error}");
+    assert!(error.contains("damaged or was changed at line 5"), "{error}");
     let error = issue(&token, &["--profile", "device", "--id", "f1"]).unwrap_err();
-    assert!(error.contains("line 4"), "nothing is issued over a damaged log: {error}");
+    assert!(error.contains("line 5"), "nothing is issued over a damaged log: {error}");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn every_refusal_says_what_to_do() {
         let error = issue(&token, &arguments).unwrap_err();
         assert!(error.starts_with("larder-ca: ") && error.contains(words), "{arguments:?}: {error}");
     }
-    assert_eq!(log_lines(&ca).len(), 3, "a refusal signs nothing");
+    assert_eq!(log_lines(&ca).len(), 4, "a refusal signs nothing");
     let said = larder_ca(&token, &["renew", "--dir", ca.to_str().unwrap()]).unwrap();
     assert!(said.contains("Nothing to renew"), "{said}");
 }
@@ -164,7 +164,7 @@ fn revoking_is_shown_first_and_done_with_yes() {
         shown.contains(&serial) && shown.contains("Nothing was revoked") && shown.contains("with --yes"),
         "{shown}"
     );
-    assert_eq!(log_lines(&ca).len(), 4);
+    assert_eq!(log_lines(&ca).len(), 5);
     let done = revoke(&["--serial", &serial.to_uppercase(), "--reason", "key-compromise", "--yes"]).unwrap();
     assert!(done.contains("Revoked 1, reason keyCompromise") && done.contains("Next: "), "{done}");
     let json = revoke(&["--party", "spiffe://larder.internal/fridge/f1", "--json"]).unwrap();

@@ -38,7 +38,7 @@ fn the_keys_are_made_inside_and_cannot_be_read() {
         let _authority = Authority::init(&config(token), NOW).unwrap();
         let session = session(token);
         let keys = private_keys(&session);
-        assert_eq!(keys.len(), 3, "a root and two intermediates");
+        assert_eq!(keys.len(), 4, "a root and three intermediates");
         for key in keys {
             let held = session
                 .get_attributes(
@@ -68,7 +68,7 @@ fn the_keys_are_made_inside_and_cannot_be_read() {
 fn the_log_has_an_entry_for_every_signature_of_the_token() {
     in_own_process("count", |token| {
         let authority = Authority::init(&config(token), NOW).unwrap();
-        assert_eq!((authority.signatures(), authority.head().entries), (3, 3));
+        assert_eq!((authority.signatures(), authority.head().entries), (4, 4));
         let mut issued = HashSet::new();
         for name in [FRIDGE, SESSION, ADA, FRIDGE] {
             let chain = issue(&authority, name, NOW).0;
@@ -76,7 +76,7 @@ fn the_log_has_an_entry_for_every_signature_of_the_token() {
         }
         let refused = order("spiffe://other.example/fridge/f1", 3600).0;
         assert!(matches!(authority.issue(&refused, NOW), Err(AuthorityError::Refused(Refusal::TrustDomain { .. }))));
-        assert_eq!(authority.signatures(), 7, "a refusal signs nothing");
+        assert_eq!(authority.signatures(), 8, "a refusal signs nothing");
         let mut logged = HashSet::new();
         let mut kinds = Vec::new();
         let head = read_log(&dir(token), |entry| {
@@ -89,8 +89,8 @@ fn the_log_has_an_entry_for_every_signature_of_the_token() {
         assert_eq!(head, authority.head());
         assert_eq!(head.entries, authority.signatures());
         assert_eq!(logged, issued);
-        let first = [Kind::Root, Kind::DeviceIntermediate, Kind::ServiceIntermediate, Kind::Device];
-        assert_eq!(kinds[..4], first);
+        let first = [Kind::Root, Kind::DeviceIntermediate, Kind::ServiceIntermediate, Kind::AttestationIntermediate];
+        assert_eq!((&kinds[..4], kinds[4]), (&first[..], Kind::Device));
     });
 }
 
@@ -108,8 +108,8 @@ fn a_restart_finds_the_same_keys() {
         let after = Authority::open(&loaded).unwrap();
         assert_eq!((after.trust_bundle_pem(), after.head()), (bundle, head));
         issue(&after, FRIDGE, NOW);
-        assert_eq!(after.head().entries, 4);
-        assert_eq!(private_keys(&session(token)).len(), 3);
+        assert_eq!(after.head().entries, 5);
+        assert_eq!(private_keys(&session(token)).len(), 4);
     });
 }
 
@@ -126,7 +126,7 @@ fn a_second_init_is_refused_and_changes_nothing() {
         let again = Authority::init(&elsewhere, NOW).unwrap_err();
         assert!(matches!(&again, AuthorityError::Refused(Refusal::TokenInUse { .. })));
         assert!(again.to_string().contains("never overwritten"), "{again}");
-        assert_eq!(private_keys(&session(token)).len(), 3);
+        assert_eq!(private_keys(&session(token)).len(), 4);
         assert_eq!(Authority::open(&config).unwrap().trust_bundle_pem(), first.trust_bundle_pem());
     });
 }
@@ -139,11 +139,11 @@ fn a_tampered_log_stops_the_authority() {
         issue(&authority, SESSION, NOW);
         drop(authority);
         let mut lines = log_lines(&dir(token));
-        lines[3] = lines[3].replace("fridge/f1", "fridge/f2");
+        lines[4] = lines[4].replace("fridge/f1", "fridge/f2");
         std::fs::write(dir(token).join("issued.jsonl"), lines.join("\n") + "\n").unwrap();
         let error = Authority::open(&config(token)).unwrap_err();
-        assert!(matches!(error, AuthorityError::Corrupt(Corrupt::Log { line: 4, .. })), "{error}");
-        assert!(error.to_string().contains("line 4"), "{error}");
+        assert!(matches!(error, AuthorityError::Corrupt(Corrupt::Log { line: 5, .. })), "{error}");
+        assert!(error.to_string().contains("line 5"), "{error}");
     });
 }
 
@@ -185,7 +185,7 @@ fn a_session_that_died_is_opened_again() {
         // What a quiet recycle of the module by other code of this process does to everybody's sessions.
         Pkcs11::new(token.module()).unwrap().finalize().unwrap();
         issue(&authority, FRIDGE, NOW);
-        assert_eq!(authority.head().entries, 4);
+        assert_eq!(authority.head().entries, 5);
     });
 }
 
@@ -201,7 +201,7 @@ fn many_threads_share_one_authority() {
             .collect();
         let serials: HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(serials.len(), 20);
-        assert_eq!((authority.head().entries, authority.signatures()), (23, 23));
+        assert_eq!((authority.head().entries, authority.signatures()), (24, 24));
     });
 }
 
@@ -216,7 +216,7 @@ fn intermediates_are_renewed_before_they_end_and_old_leaves_stay_good() {
         assert!(matches!(&refused, AuthorityError::Refused(Refusal::IssuerTooOld { .. })));
         assert!(refused.to_string().contains("larder-ca renew"), "{refused}");
         let renewed = authority.renew(late).unwrap();
-        assert_eq!(renewed.len(), 2);
+        assert_eq!(renewed.len(), 3);
         assert!(renewed.iter().all(|one| one.not_after_unix_s == late + 90 * DAY_S));
         authority.issue(&too_late, late).unwrap();
         assert_eq!(authority.head().entries, authority.signatures());
@@ -262,8 +262,8 @@ fn two_processes_may_issue_from_one_folder() {
             issue(&other, name, NOW);
         }
         assert_eq!(read_log(&dir(token), |_| ()).unwrap(), other.head(), "one chain, whoever wrote each line");
-        assert_eq!(other.head().entries, 9);
-        assert_eq!(one.signatures() + other.signatures(), 9);
+        assert_eq!(other.head().entries, 10);
+        assert_eq!(one.signatures() + other.signatures(), 10);
     });
 }
 
@@ -291,12 +291,12 @@ fn a_log_damaged_behind_an_open_authority_is_not_written_on() {
         let good = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{good}{{}}\n")).unwrap();
         let refused = authority.issue(&order(FRIDGE, 3600).0, NOW).unwrap_err();
-        assert!(matches!(refused, AuthorityError::Corrupt(Corrupt::Log { line: 4, .. })), "{refused}");
-        std::fs::write(&path, format!("{good}{{\"sequence\":4,\"prev")).unwrap();
+        assert!(matches!(refused, AuthorityError::Corrupt(Corrupt::Log { line: 5, .. })), "{refused}");
+        std::fs::write(&path, format!("{good}{{\"sequence\":5,\"prev")).unwrap();
         issue(&authority, FRIDGE, NOW);
         assert_eq!(
             read_log(&dir(token), |_| ()).unwrap().entries,
-            4,
+            5,
             "a torn line is what a crash leaves; it is cut off"
         );
     });
@@ -309,6 +309,6 @@ fn an_init_that_cannot_write_makes_no_keys() {
         let refused = Authority::init(&AuthorityConfig { dir: file, ..config(token) }, NOW).unwrap_err();
         assert!(matches!(refused, AuthorityError::Fault(Fault::Disk { .. })), "{refused}");
         let _keeps_the_module = Authority::init(&config(token), NOW).unwrap();
-        assert_eq!(private_keys(&session(token)).len(), 3, "the second try found a token without keys");
+        assert_eq!(private_keys(&session(token)).len(), 4, "the second try found a token without keys");
     });
 }

@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use authority::{Authority, AuthorityConfig, Pin, Reason, Which, now_unix_s, read_log};
+use authority::{Authority, AuthorityConfig, Kind, Pin, Reason, SubjectKey, Which, now_unix_s, read_log};
 use ca_mtls::{CheckedCrl, Identity, TrustBundle, client_config, connect};
-use rustls_pki_types::ServerName;
+use data_encoding::BASE64URL_NOPAD;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
 use test_token::{TestToken, in_own_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use world::{FRIDGE, SESSION, config, dir, file, id, issue};
+use world::{ADA, FRIDGE, SESSION, attestation_key, config, dir, file, id, issue};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -84,14 +86,28 @@ impl Gateway {
 
     /// One question; the status, the tag and the body.
     async fn ask(&self, tag: &str, wait_s: u32) -> (u16, String, Vec<u8>) {
+        self.say(&format!(
+            "GET /v1/revocations?wait_s={wait_s} HTTP/1.1\r\nhost: authority\r\nif-none-match: {tag}\r\nconnection: close\r\n\r\n"
+        ))
+        .await
+    }
+
+    /// Asks for the certificate of an attestation key.
+    async fn post(&self, body: &str) -> (u16, String, Vec<u8>) {
+        let length = body.len();
+        self.say(&format!(
+            "POST /attestation-keys HTTP/1.1\r\nhost: authority\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        ))
+        .await
+    }
+
+    /// One request; the status, the tag and the body of the answer.
+    async fn say(&self, question: &str) -> (u16, String, Vec<u8>) {
         let server = id("spiffe://larder.internal/service/authority");
         let tls = client_config(&self.identity, &self.bundle, &server, &[b"http/1.1"]).unwrap();
         let stream = TcpStream::connect(&self.address).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let (mut stream, _) = connect(tls, name, stream, LIMIT).await.unwrap();
-        let question = format!(
-            "GET /v1/revocations?wait_s={wait_s} HTTP/1.1\r\nhost: authority\r\nif-none-match: {tag}\r\nconnection: close\r\n\r\n"
-        );
         stream.write_all(question.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         tokio::time::timeout(LIMIT, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
@@ -198,5 +214,41 @@ fn a_port_in_use_is_told() {
         assert!(!output.status.success() && complained.contains("cannot listen on"), "{complained}");
         let opened = Authority::open(&AuthorityConfig { pin: Pin::File(pin), ..config(token) });
         assert!(opened.is_ok(), "nothing was harmed");
+    });
+}
+
+#[test]
+fn only_the_attestation_service_has_attestation_keys_certified() {
+    in_own_process("vouch", |token| {
+        let authority = Authority::init(&config(token), now_unix_s()).unwrap();
+        let served = Served::start(token);
+        let subject = attestation_key().0.subject();
+        let point = BASE64URL_NOPAD.encode(SubjectKey::generate().unwrap().0.point());
+        let body = serde_json::json!({
+            "permanent_identifier": subject.strip_prefix("attestation-key/").unwrap(),
+            "point": point,
+            "tpm": { "manufacturer": "id:53544D20", "model": "ST33HTPHAHD4", "version": "id:00010002" },
+        });
+        let body = body.to_string();
+        for name in [FRIDGE, ADA, SESSION, "spiffe://larder.internal/service/authority"] {
+            let (status, _, answer) = run(Gateway::new(&authority, &served, name).post(&body));
+            assert_eq!(status, 403, "{name}");
+            assert!(String::from_utf8_lossy(&answer).contains("not_attestation"));
+        }
+        let before = read_log(&dir(token), |_| ()).unwrap().entries;
+        let attestation = Gateway::new(&authority, &served, "spiffe://larder.internal/service/attestation");
+        assert_eq!(read_log(&dir(token), |_| ()).unwrap().entries, before + 1, "its own certificate, no refusal's");
+        let (status, _, chain) = run(attestation.post(&body));
+        assert_eq!(status, 201);
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&chain).map(Result::unwrap).collect();
+        assert_eq!(chain.len(), 2);
+        assert_eq!(chain[1].as_ref(), authority.attestation_intermediate_der());
+        let mut last = None;
+        read_log(&dir(token), |entry| last = Some((entry.kind, entry.subject.clone()))).unwrap();
+        assert_eq!(last, Some((Kind::AttestationKey, subject)));
+        assert_eq!(run(attestation.post(&body.replace("id:53544D20", ""))).0, 400);
+        assert_eq!(run(attestation.post(&"x".repeat(2000))).0, 413, "a body is bounded");
+        let get = "GET /attestation-keys HTTP/1.1\r\nhost: authority\r\nconnection: close\r\n\r\n";
+        assert_eq!(run(attestation.say(get)).0, 405);
     });
 }

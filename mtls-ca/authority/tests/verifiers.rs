@@ -7,13 +7,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use authority::{Authority, IssuedChain, now_unix_s};
-use ca_mtls::{Identity, TrustBundle, accept, client_config, connect, server_config};
+use ca_mtls::{Identity, TrustBundle, accept, client_config, connect, peer, server_config};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use test_token::{TestToken, in_own_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
-use world::{ADA, FRIDGE, HOST, SESSION, config, domain, file, id, issue};
+use world::{ADA, FRIDGE, HOST, SESSION, attestation_key, config, domain, file, id, issue};
 
 const NOW: i64 = 1_800_000_000;
 const DAY_S: i64 = 86_400;
@@ -119,5 +119,35 @@ fn a_service_and_a_fridge_meet_over_tls() {
             assert_eq!((seen.id, seen.serial, seen.not_after), (id(name), chain.serial, chain.not_after_unix_s));
             assert_eq!((met.id, met.serial), (id(SESSION), service_chain.serial.clone()));
         }
+    });
+}
+
+/// tcg-kp-AIKCertificate, 2.23.133.8.3.
+const AIK: [u8; 5] = [0x67, 0x81, 0x05, 0x08, 0x03];
+
+#[test]
+fn an_attestation_key_is_vouched_for_and_is_no_party() {
+    in_own_process("aik", |token| {
+        let authority = Authority::init(&config(token), NOW).unwrap();
+        let (order, pair) = attestation_key();
+        let chain = authority.issue_attestation_key(&order, NOW).unwrap();
+        assert_eq!((chain.not_before_unix_s, chain.not_after_unix_s), (NOW - 600, NOW + 3600));
+        let bundle = authority.trust_bundle_pem();
+        assert_eq!(webpki_says(&bundle, &chain, KeyUsage::required(&AIK), NOW), Ok(()));
+        assert!(webpki_says(&bundle, &chain, KeyUsage::required(&AIK), NOW + 3601).is_err());
+        for usage in [KeyUsage::client_auth(), KeyUsage::server_auth()] {
+            assert!(webpki_says(&bundle, &chain, usage, NOW).is_err(), "TLS is none of its purposes");
+        }
+        let certificates: Vec<_> =
+            CertificateDer::pem_slice_iter(chain.chain_pem.as_bytes()).map(Result::unwrap).collect();
+        assert_eq!(certificates[1].as_ref(), authority.attestation_intermediate_der());
+        assert!(peer(&certificates).is_err(), "it names nobody");
+        assert!(Identity::from_pem(chain.chain_pem.as_bytes(), pair.expose().as_bytes()).is_err());
+        let strict = openssl_says(token, &bundle, &chain, "any", NOW);
+        assert_eq!(strict, Ok(()));
+        for purpose in ["sslclient", "sslserver"] {
+            assert!(openssl_says(token, &bundle, &chain, purpose, NOW).is_err(), "{purpose}");
+        }
+        assert_eq!(authority.signatures(), authority.head().entries);
     });
 }

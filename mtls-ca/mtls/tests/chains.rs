@@ -15,6 +15,11 @@ use pki::{ADMIN, Ask, CLIENT, FRIDGE, LIMIT, Leaf, Pki, SERVER, SESSION, domain,
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
+/// The purpose of attestation keys and of the intermediate above them, 2.23.133.8.3.
+fn attestation() -> rcgen::ExtendedKeyUsagePurpose {
+    rcgen::ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 3])
+}
+
 fn host() -> ServerName<'static> {
     ServerName::try_from("larder.internal").unwrap()
 }
@@ -79,6 +84,7 @@ async fn what_an_intermediate_is_for_says_whom_it_may_vouch_for() {
         (vec![CLIENT, SERVER], false, true),
         (vec![], true, true),
         (vec![SERVER], false, false),
+        (vec![attestation()], false, false),
     ] {
         let issuer = pki.intermediate("one", &usages, (2020, 2090));
         let seen = knock(&pki, &make(&issuer, &Ask::for_id(FRIDGE)), &pki.bundle()).await;

@@ -254,3 +254,18 @@ async fn tls_1_2_is_refused_and_1_3_is_not() {
         client.wait().unwrap();
     }
 }
+
+/// Even one that names a party, which the authority never makes: its purpose, 2.23.133.8.3, is none of TLS.
+#[tokio::test]
+async fn an_attestation_key_is_nobody_on_either_side() {
+    let pki = Pki::new("root");
+    let purpose = || rcgen::ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 3]);
+    let attestation = pki.intermediate("attestation", &[purpose()], (2020, 2090));
+    for uris in [vec![], vec![FRIDGE.to_owned()], vec![SESSION.to_owned()]] {
+        for issuer in [&attestation, &pki.device, &pki.service] {
+            let leaf = make(issuer, &Ask { uris: uris.clone(), usages: vec![purpose()], ..Ask::for_id(FRIDGE) });
+            assert!(shown_by_client(&pki, &leaf).await.is_err(), "{uris:?}");
+            assert!(shown_by_server(&pki, &leaf).await.is_err(), "{uris:?}");
+        }
+    }
+}

@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use authority::{Authority, AuthorityConfig, IssuedChain, KeyPairPem, Names, Order, Pin, Profile, SubjectKey};
+use authority::{
+    AttestationKeyOrder, Authority, AuthorityConfig, IssuedChain, KeyPairPem, Names, Order, Pin, Profile, SubjectKey,
+    TpmModel,
+};
 use ca_identity::{SpiffeId, TrustDomain};
 use test_token::TestToken;
 use zeroize::Zeroizing;
@@ -49,6 +52,14 @@ pub fn order(name: &str, lifetime_s: u32) -> (Order, KeyPairPem) {
 pub fn issue(authority: &Authority, name: &str, now_unix_s: i64) -> (IssuedChain, KeyPairPem) {
     let (order, pair) = order(name, 24 * 3600);
     (authority.issue(&order, now_unix_s).unwrap(), pair)
+}
+
+/// An order for the certificate of an attestation key, and the key itself, which stands here for one inside a TPM.
+pub fn attestation_key() -> (AttestationKeyOrder, KeyPairPem) {
+    let (key, pair) = SubjectKey::generate().unwrap();
+    let tpm =
+        TpmModel { manufacturer: "id:53544D20".into(), model: "ST33HTPHAHD4".into(), version: "id:00010002".into() };
+    (AttestationKeyOrder::new([0xAB; 32], key, tpm).unwrap(), pair)
 }
 
 /// Writes `text` to a file of this name in the token's folder.
