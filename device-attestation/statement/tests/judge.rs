@@ -250,6 +250,12 @@ fn a_clock_that_is_wrong_by_a_day_either_way_is_told_with_both_times() {
         let why = house.judge(&Answer { verdict, ..house.answer() }).unwrap_err();
         assert!(why.may_be_the_clock() && why.to_string().contains(words), "{why}");
     }
+    // A verdict that was good and is not any more, with an attestation key that was certified anew.
+    let now = NOW + DAY_S;
+    let certificates = authority::certify(&authority::leaf(now), &point_of(&house.ak_area()), &house.attestation);
+    let late = Answer { certificates, ..house.answer() };
+    let why = said(house.trust.judge(&late.bytes(), &ASKED, now));
+    assert!(why.contains("the verdict held until 2026-11-27T01:00:00Z, and the time here is 2026-11-28"), "{why}");
     // And the other way round.
     for (made, words) in [
         (NOW - DAY_S, "ended at 2026-11-26T01:00:00Z, and the time here is 2026-11-27T00:00:00Z"),
