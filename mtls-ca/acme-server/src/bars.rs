@@ -16,21 +16,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::error::AcmeServerError;
-use crate::store::Store;
+use crate::store::{Bar, Store};
 
 /// keyCompromise and privilegeWithdrawn (RFC 5280, section 5.3.1). The other reasons say nothing against the party.
 const REASONS: [u8; 2] = [1, 9];
-
-/// That a fridge's certificate was revoked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Bar {
-    /// The fridge, also of a certificate of its quarantine.
-    pub(crate) party: SpiffeId,
-    /// When, in seconds since the Unix epoch.
-    pub(crate) unix_s: i64,
-    /// Why.
-    pub(crate) reason: u8,
-}
 
 type Hash = [u8; 32];
 
@@ -114,8 +103,8 @@ mod tests {
     use ca_identity::SpiffeId;
     use zeroize::Zeroizing;
 
-    use super::{Bar, fridge};
-    use crate::store::Store;
+    use super::fridge;
+    use crate::store::{Bar, Store};
 
     fn party(path: &str) -> SpiffeId {
         SpiffeId::parse(&format!("spiffe://larder.internal/{path}")).unwrap()

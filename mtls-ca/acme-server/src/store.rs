@@ -17,7 +17,6 @@ use sqlx::sqlite::{
 use sqlx::{Row, SqlSafeStr};
 use zeroize::Zeroizing;
 
-use crate::bars::Bar;
 use crate::error::AcmeServerError;
 
 /// How long a command waits while another process writes.
@@ -32,6 +31,17 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
     (1, "acme", include_str!("../../../migrations/authority/0001_acme.sql")),
     (2, "barred", include_str!("../../../migrations/authority/0002_barred.sql")),
 ];
+
+/// That a fridge's certificate was revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bar {
+    /// The fridge, also of a certificate of its quarantine.
+    pub(crate) party: SpiffeId,
+    /// When, in seconds since the Unix epoch.
+    pub(crate) unix_s: i64,
+    /// Why.
+    pub(crate) reason: u8,
+}
 
 /// The database of the ACME server.
 #[derive(Debug, Clone)]
