@@ -38,6 +38,9 @@ pub enum Why {
     /// An algorithm that no fridge of ours uses.
     #[error("unknown or unsupported algorithm {0:#06x}")]
     Algorithm(u16),
+    /// Something else stands where this must stand.
+    #[error("{0:?} must stand here")]
+    Expected(&'static str),
     /// A value that the specification forbids here.
     #[error("a value that is not allowed")]
     Value,

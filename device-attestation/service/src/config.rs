@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use attest_verifier::MakerRoots;
-use ca_mtls::Identity;
+use ca_mtls::{Identity, IdentityFiles};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::values::MOST_BYTES;
-use crate::{ServeError, Signer, Values};
+use crate::{AuthorityClient, ServeError, Signer, Values};
 
 /// What stands before an uncompressed point in the SubjectPublicKeyInfo of a key on P-256.
 const SPKI_P256_BYTES: usize = 26;
@@ -37,6 +37,18 @@ pub struct Config {
     pub reference_values: PathBuf,
     /// The public key, PEM, with which that list must be signed.
     pub reference_values_key: PathBuf,
+    /// The authority, which certifies attestation keys.
+    pub authority: AuthorityConfig,
+}
+
+/// Where the authority is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityConfig {
+    /// Its address for services (`larder-ca serve`).
+    pub address: SocketAddr,
+    /// The roots under which it must be, PEM.
+    pub bundle: PathBuf,
 }
 
 impl Config {
@@ -60,6 +72,13 @@ impl Config {
             _ => None,
         };
         Ok((identity, signer.ok_or_else(|| ServeError::file(&self.key, "it is no key on P-256 in PKCS #8"))?))
+    }
+
+    /// The way to the authority.
+    pub(crate) fn authority(&self) -> Result<AuthorityClient, ServeError> {
+        let (certificate, key) = (self.certificate.clone(), self.key.clone());
+        let files = IdentityFiles { certificate, key, bundle: self.authority.bundle.clone() };
+        Ok(AuthorityClient::new(self.authority.address, files)?)
     }
 
     /// The makers' roots.

@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::text::{hex, moment};
 use crate::values::Values;
 use crate::wire::{Begin, Begun, Finish, Finished, encode};
-use crate::{AttestError, Fault, Refusal};
+use crate::{AttestError, AttestationKeyRequest, Certifier, Fault, Refusal};
 
 /// The attestation service without its surroundings.
 #[derive(Debug)]
@@ -29,11 +29,13 @@ pub struct Attestation {
     values: RwLock<Arc<Values>>,
     open: Mutex<OpenAttestations>,
     signer: RwLock<Arc<Signer>>,
+    certifier: Arc<dyn Certifier>,
     store: Store,
 }
 
 impl Attestation {
-    /// The service with these makers' roots, this list of reference values, and this key for its verdicts.
+    /// The service with these makers' roots, this list of reference values, this key for its verdicts, and whoever certifies
+    /// attestation keys.
     ///
     /// # Errors
     /// [`AttestError`] when a newer list was in force before, or the database fails.
@@ -41,12 +43,13 @@ impl Attestation {
         roots: MakerRoots,
         values: Values,
         signer: Signer,
+        certifier: Arc<dyn Certifier>,
         store: Store,
         now_unix_s: i64,
     ) -> Result<Self, AttestError> {
         store.accept_values(values.version, &values.sha256, now_unix_s).await?;
         let (values, signer) = (RwLock::new(Arc::new(values)), RwLock::new(Arc::new(signer)));
-        Ok(Self { roots, values, open: Mutex::default(), signer, store })
+        Ok(Self { roots, values, open: Mutex::default(), signer, certifier, store })
     }
 
     /// Puts another list of reference values in force.
@@ -75,6 +78,7 @@ impl Attestation {
         let certificate =
             EndorsementCertificate::accept(&begin.ek_certificate, &begin.ek_intermediates, roots, now_unix_s)
                 .map_err(Refusal::Certificate)?;
+        let tpm = certificate.tpm().cloned().ok_or(Refusal::Model)?;
         let endorsement = certificate.key(begin.ek_public.as_deref()).map_err(of("the endorsement key"))?;
         let attestation_key = AttestationKey::accept(&begin.ak_public).map_err(of("the attestation key"))?;
         let tls_name = Public::parse(&begin.tls_key_public).map(|key| name(&key));
@@ -87,6 +91,7 @@ impl Attestation {
         let values = Arc::clone(&self.values.read().unwrap_or_else(PoisonError::into_inner));
         let open = Open {
             permanent_identifier: certificate.permanent_identifier(),
+            tpm,
             attestation_key,
             tls_area: begin.tls_key_public,
             tls_name,
@@ -118,19 +123,35 @@ impl Attestation {
     ///
     /// # Errors
     /// [`AttestError::Refused`] when the evidence is not believed, [`AttestError::Fault`] or [`AttestError::Corrupt`] when
-    /// the database or the key for verdicts fails.
+    /// the database, the authority or the key for verdicts fails; then the same evidence may come again.
     pub async fn finish(&self, id: &str, finish: &Finish, now_unix_s: i64) -> Result<Finished, AttestError> {
         let id = read_id(id).ok_or(Refusal::Unknown)?;
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take(&id, now_unix_s)?;
+        let finished = self.conclude(&open, finish, now_unix_s).await;
+        if matches!(finished, Err(AttestError::Fault(_) | AttestError::Corrupt(_))) {
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).put_back(&id, open);
+        }
+        finished
+    }
+
+    async fn conclude(&self, open: &Open, finish: &Finish, now_unix_s: i64) -> Result<Finished, AttestError> {
         if !same(&finish.secret, open.secret.as_slice()) {
             return Err(Refusal::Secret.into());
         }
         let transcript = open.transcript();
         let nonce = transcript.hash();
         let values = Arc::clone(&self.values.read().unwrap_or_else(PoisonError::into_inner));
-        let checked = evidence::check(&open, finish, &values, &nonce)?;
+        let checked = evidence::check(open, finish, &values, &nonce)?;
+        // Before anything is kept of the device: without the authority it has shown nothing. That the key is in this TPM is
+        // true of a device in quarantine as well.
+        let request = AttestationKeyRequest {
+            permanent_identifier: *open.permanent_identifier.as_bytes(),
+            point: open.attestation_key.point().to_vec(),
+            tpm: open.tpm.clone(),
+        };
+        let chain = self.certifier.certify(&request).await?;
         let mut reasons = checked.reasons.clone();
-        reasons.extend(self.history(&open, finish, &checked, &nonce, now_unix_s).await?);
+        reasons.extend(self.history(open, finish, &checked, &nonce, now_unix_s).await?);
         let verdict = Verdict {
             binding: transcript.binding(checked.spki_sha256),
             nonce,
@@ -146,7 +167,8 @@ impl Attestation {
         let sealed = signer.seal(&verdict)?;
         let appraisal = if reasons.is_empty() { "affirming" } else { "quarantine" };
         tracing::info!(device = %open.permanent_identifier, appraisal, ?reasons, order = open.order, "attested");
-        Ok(Finished { verdict: encode(&sealed), appraisal, reasons })
+        let attestation_key_certificate = chain.iter().map(|der| encode(der)).collect();
+        Ok(Finished { verdict: encode(&sealed), attestation_key_certificate, appraisal, reasons })
     }
 
     /// Holds the device against what is known of it, and keeps what it showed.

@@ -31,6 +31,12 @@ pub enum Refusal {
     /// The endorsement certificate is not believed.
     #[error(transparent)]
     Certificate(#[from] CertificateRefusal),
+    /// The endorsement certificate does not say what the TPM is.
+    #[error(
+        "the endorsement certificate does not name the TPM's manufacturer, model and version (TCG EK Credential Profile, \
+         section 3.2.9), so its attestation key cannot be certified: use a board whose TPM's maker says it"
+    )]
+    Model,
     /// Something that the TPM should have said is not believed.
     #[error("{what}: {why}")]
     Evidence {
@@ -101,6 +107,7 @@ impl Refusal {
         match self {
             Self::Request(_) => "bad_request",
             Self::Certificate(_) => "endorsement_certificate",
+            Self::Model => "tpm_model",
             Self::Evidence { .. } => "evidence",
             Self::Unknown => "unknown_attestation",
             Self::Used => "used_attestation",
@@ -127,6 +134,12 @@ pub enum Fault {
         /// What it said.
         cause: Arc<sqlx::Error>,
     },
+    /// The authority did not certify the attestation key.
+    #[error(
+        "the authority did not certify an attestation key: {0}; see whether `larder-ca serve` runs at the address in the \
+         settings. Nothing was lost: the device sends the same evidence again"
+    )]
+    Authority(String),
     /// The machine gave no randomness.
     #[error("the machine has no randomness to give; it must not run unattended like this")]
     Chance,

@@ -95,16 +95,16 @@ pub(crate) fn judge(known: Option<&Known>, shown: &Shown) -> Outcome {
         return Outcome { known: Known { state, ..known.clone() }, reason: Some(reason), alarm: true };
     }
     match &shown.previous {
+        // The very same once more: the answer to the first time was lost. That its TPM holds the key was certified.
+        _ if shown.key == known.last => {
+            Outcome { known: Known { clock: shown.clock, ..known.clone() }, reason: None, alarm: false }
+        }
         // Nothing is kept of it: it stays as it was until it shows the key, or a person has looked.
         None => Outcome {
             known: known.clone(),
             reason: Some("it had a key for TLS before and does not show that it still has it".to_owned()),
             alarm: true,
         },
-        // The very same once more: the answer to the first time was lost.
-        Some(_) if shown.key == known.last => {
-            Outcome { known: Known { clock: shown.clock, ..known.clone() }, reason: None, alarm: false }
-        }
         Some(_) => believed(None),
     }
 }

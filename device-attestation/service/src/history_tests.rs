@@ -61,6 +61,9 @@ fn a_key_is_followed_by_one_key() {
         let spent = judged(number, Some(previous));
         assert!(matches!(spent.known.state, State::Quarantined(_)) && spent.alarm, "{number} after {previous}");
     }
+    // Of a first time there is no key before, and its answer may be lost as well.
+    let first_again = judged(2, None);
+    assert_eq!((first_again.reason, first_again.alarm, first_again.known.last), (None, false, key(2)));
     let silent = judged(3, None);
     assert!(silent.reason.is_some() && silent.alarm && silent.known == known(), "kept as it was");
 }

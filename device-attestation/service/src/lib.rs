@@ -7,10 +7,11 @@
 //! firmware that is not known, or a TPM that seems to be copied, gives a quarantine with its reasons, not silence.
 //!
 //! `wire.rs` is what goes over the wire, `open.rs` what is under way, `evidence.rs` asks the verifier, `history.rs` finds
-//! copies, `values.rs` are the reference values, `store.rs` is the database, `signer.rs` the key for verdicts, and
-//! `drive.rs` puts them together. Around it stand `routes.rs` (HTTP), `serve.rs` (files and the listener), `config.rs` and
-//! `cli.rs`. It leaves certificates to the authority, and HTTP and TLS to `ca-http` and `ca-mtls`.
+//! copies, `values.rs` are the reference values, `store.rs` is the database, `signer.rs` the key for verdicts,
+//! `authority.rs` asks for the attestation key's certificate, and `drive.rs` puts them together. Around it stand `routes.rs` (HTTP), `serve.rs` (files and the listener), `config.rs` and
+//! `cli.rs`. It leaves signing certificates to the authority, and HTTP and TLS to `ca-http` and `ca-mtls`.
 
+mod authority;
 mod cli;
 mod clock;
 mod config;
@@ -28,9 +29,10 @@ mod text;
 mod values;
 mod wire;
 
+pub use authority::{AttestationKeyRequest, AuthorityClient, Certifier};
 pub use cli::Command;
 pub use clock::now_unix_s;
-pub use config::Config;
+pub use config::{AuthorityConfig, Config};
 pub use drive::Attestation;
 pub use error::{AttestError, Corrupt, Fault, Refusal};
 pub use open::LIFE_S;

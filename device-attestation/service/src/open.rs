@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use attest_evidence::PcrSelection;
 use attest_verdict::Transcript;
-use attest_verifier::{AttestationKey, PermanentIdentifier};
+use attest_verifier::{AttestationKey, PermanentIdentifier, TpmModel};
 use zeroize::Zeroizing;
 
 use crate::Refusal;
@@ -29,6 +29,7 @@ pub(crate) type Id = [u8; ID_BYTES];
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) permanent_identifier: PermanentIdentifier,
+    pub(crate) tpm: TpmModel,
     pub(crate) attestation_key: AttestationKey,
     pub(crate) tls_area: Vec<u8>,
     pub(crate) tls_name: Vec<u8>,
@@ -91,7 +92,15 @@ impl OpenAttestations {
         Ok(())
     }
 
-    /// Takes one out for good.
+    /// Takes one back that could not be ended by our own fault: who sent its evidence may send it again. One that made room
+    /// meanwhile stays away.
+    pub(crate) fn put_back(&mut self, id: &Id, open: Open) {
+        if let Some(entry) = self.0.get_mut(id) {
+            entry.open = Some(Box::new(open));
+        }
+    }
+
+    /// Takes one out for good, unless it is put back.
     pub(crate) fn take(&mut self, id: &Id, now_unix_s: i64) -> Result<Open, Refusal> {
         let entry = self.0.get_mut(id).ok_or(Refusal::Unknown)?;
         let open = entry.open.take().ok_or(Refusal::Used)?;

@@ -23,6 +23,7 @@ fn open(device: PermanentIdentifier, begun_at_unix_s: i64) -> Open {
     let ak = &include_bytes!("../../evidence/tests/vectors/ak.pub")[2..];
     Open {
         permanent_identifier: device,
+        tpm: TpmModel { manufacturer: "id:1".into(), model: "2".into(), version: "id:3".into() },
         attestation_key: AttestationKey::accept(ak).unwrap(),
         tls_area: vec![],
         tls_name: vec![1; 34],
@@ -53,6 +54,21 @@ fn one_is_taken_once_and_in_time() {
     assert_eq!(all.take(&id(1), now_unix_s).map(drop), Err(Refusal::Expired { expires_at_unix_s, now_unix_s }));
     assert_eq!(all.take(&id(1), NOW + LIFE_S).unwrap().order, "order");
     assert_eq!(all.take(&id(1), NOW).map(drop), Err(Refusal::Used));
+}
+
+#[test]
+fn what_was_put_back_is_taken_once_more_and_no_longer_than_before() {
+    let [device, _] = devices();
+    let mut all = OpenAttestations::default();
+    all.insert(id(1), open(device, NOW), NOW).unwrap();
+    let taken = all.take(&id(1), NOW).unwrap();
+    all.put_back(&id(1), taken);
+    assert!(matches!(all.take(&id(1), NOW + LIFE_S + 1), Err(Refusal::Expired { .. })));
+    let taken = all.take(&id(1), NOW + LIFE_S).unwrap();
+    assert_eq!(all.take(&id(1), NOW).map(drop), Err(Refusal::Used));
+    // One that nobody knows any more does not come back by it.
+    all.put_back(&id(2), taken);
+    assert_eq!(all.take(&id(2), NOW).map(drop), Err(Refusal::Unknown));
 }
 
 #[test]

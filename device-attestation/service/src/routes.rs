@@ -10,6 +10,8 @@ use crate::{AttestError, Attestation, Begin, Finish, Refusal};
 
 /// Where attestations live.
 const ATTESTATIONS: &str = "/v1/attestations";
+/// When to send something again that failed by our own fault, in seconds.
+const RETRY_S: &str = "5";
 /// What follows an attestation's id.
 const EVIDENCE: &str = "/evidence";
 
@@ -55,7 +57,14 @@ async fn finish(
 fn refuse(error: &AttestError) -> Response {
     let AttestError::Refused(refusal) = error else {
         tracing::error!(%error, "an attestation failed");
-        return Problem::fault().into();
+        return match error {
+            AttestError::Fault(_) => {
+                let detail = "something of ours failed, and nothing was lost: send the same again in a moment";
+                let problem = Problem::of_code(StatusCode::SERVICE_UNAVAILABLE, "again", detail);
+                Response::from(problem).header(header::RETRY_AFTER, RETRY_S)
+            }
+            _ => Problem::fault().into(),
+        };
     };
     tracing::info!(code = refusal.code(), why = %refusal, "an attestation was refused");
     let response = Response::from(Problem::of_code(status(refusal), refusal.code(), refusal.to_string()));
@@ -73,6 +82,7 @@ const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Expired { .. } => StatusCode::GONE,
         Refusal::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Certificate(_)
+        | Refusal::Model
         | Refusal::Evidence { .. }
         | Refusal::Secret
         | Refusal::PreviousKey

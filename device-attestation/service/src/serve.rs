@@ -11,7 +11,7 @@ use ca_identity::{Role, ServiceName};
 use ca_mtls::EnrolmentServer;
 use tokio::net::TcpListener;
 
-use crate::{Attestation, Config, ServeError, Store, routes};
+use crate::{Attestation, AuthorityClient, Certifier, Config, ServeError, Store, routes};
 
 /// How often the certificate and the reference values are read again.
 const RELOAD: Duration = Duration::from_secs(60);
@@ -25,6 +25,7 @@ pub struct Service {
     tls: Arc<EnrolmentServer>,
     attestation: Arc<Attestation>,
     store: Store,
+    authority: Arc<AuthorityClient>,
     listener: TcpListener,
     now_unix_s: fn() -> i64,
 }
@@ -42,9 +43,11 @@ impl Service {
         let tls = Arc::new(EnrolmentServer::new(&identity, &[b"http/1.1"])?);
         let (roots, values) = (config.roots()?, config.values()?);
         let store = Store::open(&config.database, now_unix_s()).await?;
-        let attestation = Attestation::new(roots, values, signer, store.clone(), now_unix_s()).await?;
+        let authority = Arc::new(config.authority()?);
+        let certifier = Arc::clone(&authority) as Arc<dyn Certifier>;
+        let attestation = Attestation::new(roots, values, signer, certifier, store.clone(), now_unix_s()).await?;
         let listener = TcpListener::bind(config.listen).await?;
-        Ok(Self { config, tls, attestation: Arc::new(attestation), store, listener, now_unix_s })
+        Ok(Self { config, tls, attestation: Arc::new(attestation), store, authority, listener, now_unix_s })
     }
 
     /// The address on which it listens.
@@ -57,7 +60,7 @@ impl Service {
 
     /// Serves until `ending` ends.
     pub async fn run(self, ending: impl Future<Output = ()>) {
-        let Self { config, tls, attestation, store, listener, now_unix_s } = self;
+        let Self { config, tls, attestation, store, authority, listener, now_unix_s } = self;
         let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
         let asked = Arc::clone(&attestation);
         let server = Server::new(Tls::Enrolment(Arc::clone(&tls)), limits, now_unix_s, move |request| {
@@ -65,16 +68,22 @@ impl Service {
         });
         tokio::select! {
             () = server.run(listener, ending) => {}
-            () = reload_for_ever(&config, &tls, &attestation, now_unix_s) => {}
+            () = reload_for_ever(&config, &tls, &attestation, &authority, now_unix_s) => {}
         }
         store.close().await;
     }
 }
 
-async fn reload_for_ever(config: &Config, tls: &EnrolmentServer, attestation: &Attestation, now_unix_s: fn() -> i64) {
+async fn reload_for_ever(
+    config: &Config,
+    tls: &EnrolmentServer,
+    attestation: &Attestation,
+    authority: &AuthorityClient,
+    now_unix_s: fn() -> i64,
+) {
     loop {
         tokio::time::sleep(RELOAD).await;
-        if let Err(error) = reload_identity(config, tls, attestation) {
+        if let Err(error) = reload_identity(config, tls, attestation, authority) {
             tracing::error!(alarm = true, %error, "the certificate was not replaced");
         }
         let replaced = match config.values() {
@@ -87,9 +96,15 @@ async fn reload_for_ever(config: &Config, tls: &EnrolmentServer, attestation: &A
     }
 }
 
-fn reload_identity(config: &Config, tls: &EnrolmentServer, attestation: &Attestation) -> Result<(), ServeError> {
+fn reload_identity(
+    config: &Config,
+    tls: &EnrolmentServer,
+    attestation: &Attestation,
+    authority: &AuthorityClient,
+) -> Result<(), ServeError> {
     let (identity, signer) = config.identity()?;
     tls.replace(&identity)?;
     attestation.replace_signer(signer);
+    authority.reload()?;
     Ok(())
 }

@@ -88,6 +88,8 @@ pub struct Begun {
 pub struct Finished {
     /// The sealed verdict.
     pub verdict: String,
+    /// The attestation key's certificate and those above it, DER, leaf first.
+    pub attestation_key_certificate: Vec<String>,
     /// `affirming` or `quarantine`.
     pub appraisal: &'static str,
     /// Why it is quarantine.

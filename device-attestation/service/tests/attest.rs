@@ -28,6 +28,47 @@ async fn a_genuine_fridge_is_attested_and_the_verdict_says_for_what() {
 }
 
 #[tokio::test]
+async fn the_attestation_key_is_certified_for_this_tpm() {
+    let device = Device::new();
+    let house = House::new(&device).await;
+    let finished = device.attest(&house, &device.tls(0), None).await.unwrap();
+    let [leaf, above] = finished.attestation_key_certificate.as_slice() else { panic!("{finished:?}") };
+    assert_eq!(decode(above), house.certifier.issuer.der().to_vec());
+    device.tpm.run(&format!("tpm2_readpublic -c {} -f der -o ak.der", device.attestation_key));
+    let spki = device.tpm.read("ak.der");
+    assert!(decode(leaf).windows(spki.len()).any(|part| part == spki));
+    let asked = house.certifier.asked.lock().unwrap().clone();
+    let [request] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(request.permanent_identifier, house.open(&finished).binding.permanent_identifier);
+    assert!(spki.ends_with(&request.point));
+    // What swtpm's maker writes into its endorsement certificates.
+    assert_eq!((request.tpm.manufacturer.as_str(), request.tpm.model.as_str()), ("id:00001014", "swtpm"));
+}
+
+/// The very first time a device comes, when nothing is known that it could show instead.
+#[tokio::test]
+async fn an_authority_that_is_away_burns_nothing() {
+    let device = Device::new();
+    let house = House::new(&device).await;
+    let (tls, away) = (device.tls(0), &house.certifier.away);
+    let begin = device.begin(&tls, None);
+    let begun = house.begin(&begin).unwrap();
+    let nonce = Device::nonce(&begin, &begun);
+    let evidence = device.evidence(&device.activate(&begun).unwrap(), &nonce, &tls, None);
+    away.store(true, std::sync::atomic::Ordering::Relaxed);
+    for _ in 0..3 {
+        let why = house.finish(&begun.id, &evidence, NOW).await.unwrap_err();
+        assert!(matches!(why, attest_service::AttestError::Fault(_)), "{why}");
+        assert!(why.to_string().contains("Nothing was lost: the device sends the same evidence again"), "{why}");
+    }
+    away.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(house.finish(&begun.id, &evidence, NOW).await.unwrap().appraisal, "affirming");
+    assert_eq!(refusal(house.finish(&begun.id, &evidence, NOW).await), Refusal::Used);
+    // Whose answer was lost at the first time begins anew with the same key, and is no copy.
+    assert_eq!(device.attest(&house, &tls, None).await.unwrap().appraisal, "affirming");
+}
+
+#[tokio::test]
 async fn changed_firmware_is_in_quarantine_with_its_reason_and_a_rollout_lets_it_out() {
     let device = Device::new();
     let house = House::new(&device).await;

@@ -100,6 +100,7 @@ async fn reference_values_never_go_back() {
     let roots = MakerRoots::new(&[device.tpm.read("ca/root.der")]).unwrap();
     let pair = rcgen::KeyPair::generate().unwrap();
     let signer = Signer::new(vec![], pair.serialized_der()).unwrap();
-    let refused = Attestation::new(roots, old, signer, store, NOW).await.map(drop);
+    let certifier = std::sync::Arc::clone(&house.certifier) as _;
+    let refused = Attestation::new(roots, old, signer, certifier, store, NOW).await.map(drop);
     assert_eq!(refusal(refused), back);
 }

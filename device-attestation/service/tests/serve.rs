@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use attest_service::{Command, Config, ServeError, Service};
 use attest_verdict::{Issuer, Verdict};
+use ca_http::{Limits, Response, Server, Tls};
 use ca_identity::TrustDomain;
+use ca_mtls::{Identity, TrustBundle};
 use clap::Parser;
 use device::*;
 use rcgen::{CertifiedIssuer, KeyPair};
@@ -52,12 +54,48 @@ fn write_key(path: &Path, pair: &KeyPair) {
 struct Files {
     folder: TempDir,
     root: CertifiedIssuer<'static, KeyPair>,
+    /// Where the authority is, when there is one.
+    authority: SocketAddr,
+}
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Plays the authority, at the address where it is looked for, for one party alone.
+async fn serve_as_authority(files: &Files) -> JoinHandle<()> {
+    let (leaf, pair) = named(&files.root, "service/authority");
+    let identity = Identity::from_pem(leaf.pem().as_bytes(), pair.serialize_pem().as_bytes()).unwrap();
+    let bundle = TrustBundle::from_pem(files.root.pem().as_bytes()).unwrap();
+    let domain = TrustDomain::parse("larder.internal").unwrap();
+    let config = ca_mtls::server_config(&identity, &bundle, &domain, &[b"http/1.1"]).unwrap();
+    let issuer = Arc::new(issuing::intermediate(&files.root));
+    let listener = tokio::net::TcpListener::bind(files.authority).await.unwrap();
+    let server = Server::new(Tls::Mutual(config), Limits::default(), clock, move |request| {
+        let issuer = Arc::clone(&issuer);
+        async move {
+            assert_eq!((request.path.as_str(), request.method.as_str()), ("/attestation-keys", "POST"));
+            assert_eq!(request.peer.unwrap().id.to_string(), "spiffe://larder.internal/service/attestation");
+            let asked: Value = serde_json::from_slice(&request.body).unwrap();
+            assert_eq!(asked["tpm"]["model"], "swtpm");
+            let chain = issuing::certify(&issuing::leaf(NOW), &decode(asked["point"].as_str().unwrap()), &issuer);
+            let pem = |der: &Vec<u8>| {
+                let text = data_encoding::BASE64.encode(der);
+                format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+            };
+            let body: String = chain.iter().map(pem).collect();
+            Response::with_body(http::StatusCode::CREATED, "application/pem-certificate-chain", body)
+        }
+    });
+    tokio::spawn(server.run(listener, std::future::pending()))
 }
 
 impl Files {
     async fn new(device: &Device) -> Self {
         let (root, leaf, pair) = authority();
-        let files = Self { folder: TempDir::new().unwrap(), root };
+        let authority = free_address();
+        let files = Self { folder: TempDir::new().unwrap(), root, authority };
+        fs::write(files.at("roots.pem"), files.root.pem()).unwrap();
         fs::write(files.at("cert.pem"), leaf.pem()).unwrap();
         write_key(files.at("key.pem").as_ref(), &pair);
         fs::copy(device.tpm.path("ca/swtpm-localca-rootca-cert.pem"), files.at("makers.pem")).unwrap();
@@ -68,13 +106,15 @@ impl Files {
         let at = |name: &str| files.at(name);
         let settings = format!(
             "listen = \"127.0.0.1:0\"\ncertificate = {:?}\nkey = {:?}\ndatabase = {:?}\nmaker_roots = {:?}\n\
-             reference_values = {:?}\nreference_values_key = {:?}\n",
+             reference_values = {:?}\nreference_values_key = {:?}\n[authority]\naddress = \"{}\"\nbundle = {:?}\n",
             at("cert.pem"),
             at("key.pem"),
             at("attestation.db"),
             at("makers.pem"),
             at("values.jws"),
-            at("signer.pub")
+            at("signer.pub"),
+            files.authority,
+            at("roots.pem")
         );
         fs::write(files.at("attest.toml"), settings).unwrap();
         files
@@ -168,7 +208,16 @@ async fn a_fridge_without_a_certificate_is_attested_over_the_wire() {
     let nonce = Device::nonce(&begin, &begun);
     let evidence = device.evidence(&device.activate(&begun).unwrap(), &nonce, &tls, None);
     let place = format!("/v1/attestations/{}/evidence", begun.id);
+    // While the authority is away, nothing is lost.
+    for _ in 0..2 {
+        let (status, answer) = service.post(&place, &evidence).await;
+        assert_eq!((status, &answer["type"]), (503, &"urn:larder:problem:again".into()), "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("send the same again in a moment"));
+    }
+    let authority = serve_as_authority(&files).await;
     let (status, answer) = service.post(&place, &evidence).await;
+    authority.abort();
+    assert_eq!(answer["attestation_key_certificate"].as_array().map(Vec::len), Some(2), "{answer}");
     assert_eq!((status, &answer["appraisal"]), (200, &"affirming".into()), "{answer}");
     let issuer = Issuer::new(&[files.root.der()], &TrustDomain::parse("larder.internal").unwrap()).unwrap();
     let verdict = Verdict::open(&decode(answer["verdict"].as_str().unwrap()), &issuer, NOW).unwrap();

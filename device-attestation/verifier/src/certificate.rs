@@ -17,6 +17,7 @@ use ring::digest::{SHA256, digest};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use crate::refusal::{CertificateRefusal, RootsFlaw};
@@ -32,6 +33,10 @@ const MOST_BYTES: usize = 8 * 1_024;
 const MOST_INTERMEDIATES: usize = 8;
 /// The most roots.
 const MOST_ROOTS: usize = 256;
+/// tcg-at-tpmManufacturer, -tpmModel and -tpmVersion.
+const TPM_ATTRIBUTES: [&str; 3] = ["2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"];
+/// The most bytes of one of them; makers write some ten.
+const MOST_MODEL_BYTES: usize = 64;
 /// The most characters that an issuer's name takes in a text; a device chooses it.
 const MOST_NAME_CHARACTERS: usize = 160;
 /// The roots of the TPM makers whose TPMs are believed.
@@ -77,9 +82,21 @@ impl fmt::Display for PermanentIdentifier {
     }
 }
 
+/// What a TPM is, as its maker writes it (TCG EK Credential Profile 2.5, section 3.2.9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmModel {
+    /// Who made it, such as `id:53544D20`.
+    pub manufacturer: String,
+    /// Its part number.
+    pub model: String,
+    /// The version of its firmware, such as `id:00010002`.
+    pub version: String,
+}
+
 /// An endorsement key for which a TPM maker vouches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndorsementCertificate {
+    tpm: Option<TpmModel>,
     curve: Curve,
     point: Vec<u8>,
     permanent_identifier: PermanentIdentifier,
@@ -111,13 +128,20 @@ impl EndorsementCertificate {
         let (curve, point) = spki::point(certificate.public_key().raw).ok_or(CertificateRefusal::Algorithm)?;
         let mut identifier = [0; 32];
         identifier.copy_from_slice(digest(&SHA256, certificate.public_key().raw).as_ref());
-        Ok(Self { curve, point, permanent_identifier: PermanentIdentifier(identifier) })
+        let tpm = tpm_model(&certificate);
+        Ok(Self { tpm, curve, point, permanent_identifier: PermanentIdentifier(identifier) })
     }
 
     /// What the device is called for good.
     #[must_use]
     pub const fn permanent_identifier(&self) -> PermanentIdentifier {
         self.permanent_identifier
+    }
+
+    /// What the TPM is; `None` when its maker does not say it, or says it twice, or in letters of another alphabet.
+    #[must_use]
+    pub const fn tpm(&self) -> Option<&TpmModel> {
+        self.tpm.as_ref()
     }
 
     /// The key of the certificate, for which credentials are made. `public_area` is its `TPMT_PUBLIC`; without one it is
@@ -184,6 +208,26 @@ fn is_for_endorsement(certificate: &X509Certificate<'_>) -> bool {
         Err(_) => false,
     };
     stated && agrees && !certificate.is_ca()
+}
+
+/// The three attributes in the certificate's one directory name.
+fn tpm_model(certificate: &X509Certificate<'_>) -> Option<TpmModel> {
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut directories = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DirectoryName(directory) => Some(directory),
+        _ => None,
+    });
+    let (Some(directory), None) = (directories.next(), directories.next()) else { return None };
+    let attribute = |oid: &str| {
+        let mut found = directory.iter_attributes().filter(|one| one.attr_type().to_id_string() == oid);
+        let (Some(one), None) = (found.next(), found.next()) else { return None };
+        let text = one.as_str().ok()?;
+        let is_one =
+            (1..=MOST_MODEL_BYTES).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        is_one.then(|| text.to_owned())
+    };
+    let [manufacturer, model, version] = TPM_ATTRIBUTES.map(attribute);
+    Some(TpmModel { manufacturer: manufacturer?, model: model?, version: version? })
 }
 
 fn read(der: &[u8]) -> Option<X509Certificate<'_>> {

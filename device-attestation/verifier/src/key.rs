@@ -71,7 +71,8 @@ impl AttestationKey {
     }
 
     /// Its point, uncompressed.
-    pub(crate) fn point(&self) -> &[u8] {
+    #[must_use]
+    pub fn point(&self) -> &[u8] {
         &self.point
     }
 }

@@ -23,7 +23,7 @@ mod spki;
 mod statement;
 
 pub use appraisal::{Appraisal, ReferenceValues, UnknownEvent};
-pub use certificate::{EndorsementCertificate, MakerRoots, PermanentIdentifier};
+pub use certificate::{EndorsementCertificate, MakerRoots, PermanentIdentifier, TpmModel};
 pub use certified::CertifiedKey;
 pub use credential::{Credential, EndorsementKey};
 pub use key::{AttestationKey, name};

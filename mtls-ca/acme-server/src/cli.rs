@@ -103,7 +103,7 @@ pub struct New {
     /// A DNS name that the service may have; may be given several times
     #[arg(long)]
     dns: Vec<String>,
-    /// The SHA-256 of the fridge's endorsement key (its public area), 64 hex digits
+    /// The SHA-256 of the fridge's endorsement key (its SubjectPublicKeyInfo), 64 hex digits
     #[arg(long)]
     ek_sha256: Option<String>,
     /// File for the MAC key, made with mode 0600; it must not exist
@@ -171,9 +171,11 @@ async fn serve(arguments: Serve, shutdown: impl Future<Output = ()>) -> Result<(
     }
     tracing::info!(%address, origin = arguments.origin, "ready");
     let limits = Limits { body_bytes: ca_acme::MOST_BODY_BYTES, ..Limits::default() };
+    let keeping = tokio::spawn(Arc::clone(&server).keep());
     Server::new(tls, limits, now_unix_s, move |request| Arc::clone(&server).answer(request))
         .run(listener, shutdown)
         .await;
+    keeping.abort();
     Ok(())
 }
 
@@ -187,7 +189,8 @@ async fn new(arguments: &New, now_unix_s: i64, out: &mut dyn Write) -> Result<()
     let mac_key = Zeroizing::new(<[u8; 32]>::try_from(mac_key).unwrap_or_default());
     let kid = BASE64URL_NOPAD.encode(kid);
     let grant = grant(arguments).map_err(AcmeServerError::Refused)?;
-    let key = EabKey { kid, mac_key, grant, account: None, created_unix_s: now_unix_s, revoked_unix_s: None };
+    let key =
+        EabKey { kid, mac_key, grant, account: None, created_unix_s: now_unix_s, revoked_unix_s: None, barred: None };
     let store = Store::open(&arguments.place.database).await?;
     let text = Zeroizing::new(BASE64URL_NOPAD.encode(key.mac_key.as_slice()));
     write(&arguments.out, &text, false)?;
@@ -265,14 +268,16 @@ fn described(key: &EabKey) -> Value {
         "account": key.account,
         "created_unix_s": key.created_unix_s,
         "revoked_unix_s": key.revoked_unix_s,
+        "barred_unix_s": key.barred.map(|barred| barred.unix_s),
     })
 }
 
 const fn state(key: &EabKey) -> &'static str {
-    match (key.revoked_unix_s, &key.account) {
-        (Some(_), _) => "revoked",
-        (None, Some(_)) => "in use",
-        (None, None) => "unused",
+    match (key.revoked_unix_s, &key.barred, &key.account) {
+        (Some(_), _, _) => "revoked",
+        (None, Some(_), _) => "barred",
+        (None, None, Some(_)) => "in use",
+        (None, None, None) => "unused",
     }
 }
 

@@ -4,9 +4,11 @@
 //! listens to no stranger. One function here has certificates signed, in the module `signer`, and it takes an
 //! `ApprovedOrder`, which only the protocol can make. Revocations go to the authority, which puts them on its lists.
 //!
-//! It leaves the protocol to `ca-acme`, HTTP to `ca-http`, signing and its log to `authority`. A TPM's statement is judged
-//! by the attestation service; until somebody asks it, orders of devices are refused.
+//! It leaves the protocol to `ca-acme`, HTTP to `ca-http`, signing and its log to `authority`. Whether a
+//! TPM's statement can be believed is judged by `attest-statement`, under the authority's own roots.
 
+mod attestation;
+mod bars;
 pub mod cli;
 pub mod clock;
 mod error;

@@ -6,15 +6,19 @@
 //! crash at any point leaves at worst a second entry in the issuance log, which the next start makes by signing again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use authority::Authority;
 use ca_acme::{
-    Acme, Answer, ApprovedOrder, Body, Chance, Effect, Kind, Order, ProbeHttp01, Problem, Proof, Request, Revoke, Urls,
+    Acme, Answer, ApprovedOrder, Body, Chance, Context, Effect, Kind, Needs, Order, ProbeHttp01, Problem, Profile,
+    Proof, Request, Revoke, Urls, VerifyDeviceAttestation,
 };
 use http::{HeaderName, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::attestation::{self, Judged};
+use crate::bars::Bars;
 use crate::error::AcmeServerError;
 use crate::load::load;
 use crate::probe::Http01;
@@ -24,12 +28,16 @@ use crate::store::Store;
 /// The most proofs that are looked at at a time; more wait their turn.
 const MOST_PROBES: usize = 32;
 
+/// How often the authority's lists are looked at when nobody asks.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// The server, shared by all connections.
 pub struct AcmeServer {
     authority: Arc<Authority>,
     store: Store,
     acme: Mutex<Acme>,
     http01: Http01,
+    bars: Bars,
     probes: Semaphore,
     now_unix_s: fn() -> i64,
 }
@@ -47,7 +55,15 @@ impl AcmeServer {
         now_unix_s: fn() -> i64,
     ) -> Result<Arc<Self>, AcmeServerError> {
         let acme = Mutex::new(Acme::new(Urls::new(origin), random()?));
-        let server = Self { authority, store, acme, http01, probes: Semaphore::new(MOST_PROBES), now_unix_s };
+        let server = Self {
+            authority,
+            store,
+            acme,
+            http01,
+            bars: Bars::default(),
+            probes: Semaphore::new(MOST_PROBES),
+            now_unix_s,
+        };
         server.resume().await?;
         Ok(Arc::new(server))
     }
@@ -55,6 +71,7 @@ impl AcmeServer {
     /// Ends what the process before left: what was to be signed is signed, what was being looked at is told to begin again.
     async fn resume(&self) -> Result<(), AcmeServerError> {
         self.store.prune((self.now_unix_s)()).await?;
+        self.bars.look(&self.authority, &self.store).await?;
         for order in self.store.orders_in("processing").await? {
             let account = self.store.account(&order.account).await?;
             let eab = match &account {
@@ -113,7 +130,7 @@ impl AcmeServer {
             Ok(opened) => opened,
             Err(answer) => return Ok(answer),
         };
-        let context = load(&self.store, opened.needs(), now).await?;
+        let context = self.context(opened.needs(), now).await?;
         let (mut answer, effects) = acme.handle(opened, context, now, &chance);
         for effect in &effects {
             // Taken back first and stored after it: a crash in between leaves a row that the next try mends.
@@ -133,15 +150,31 @@ impl AcmeServer {
                     answer = acme.shown(answer, &order, now);
                 }
                 Effect::ProbeHttp01(probe) => drop(tokio::spawn(Arc::clone(self).look(probe))),
-                Effect::VerifyDeviceAttestation(asked) => {
-                    let detail = "this server cannot have a TPM's statement judged; no attestation service is set up";
-                    let refusal = Problem::new(Kind::BadAttestationStatement, detail);
-                    self.told(&asked.order, asked.place, Err(refusal)).await?;
-                }
+                Effect::VerifyDeviceAttestation(asked) => drop(tokio::spawn(Arc::clone(self).judge(asked))),
                 Effect::PutEab(_) | Effect::PutAccount(_) | Effect::PutOrder(_) | Effect::Revoke(_) => {}
             }
         }
         Ok(answer)
+    }
+
+    /// The rows for a request. A fridge's key is looked up after the lists, if those changed.
+    async fn context(&self, needs: &Needs, now_unix_s: i64) -> Result<Context, AcmeServerError> {
+        let context = load(&self.store, needs, now_unix_s).await?;
+        let is_device = context.eab.as_ref().is_some_and(|eab| eab.grant.profile() == Profile::Device);
+        if is_device && self.bars.look(&self.authority, &self.store).await? {
+            return load(&self.store, needs, now_unix_s).await;
+        }
+        Ok(context)
+    }
+
+    /// Looks at the authority's lists again and again, for ever: they name what was revoked for a few days only.
+    pub async fn keep(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.bars.look(&self.authority, &self.store).await {
+                tracing::error!(alarm = true, %error, "the authority's revocation lists could not be read");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Signs, and stores what came of it. A refusal by the authority ends the order; a fault leaves it as it is, to be
@@ -176,19 +209,51 @@ impl AcmeServer {
             tracing::info!(host = probe.host, why = problem.detail, "a name was not proved");
         }
         let _one_at_a_time = self.acme.lock().await;
-        if let Err(error) = self.told(&probe.order, probe.place, outcome.map(|()| None)).await {
-            tracing::error!(%error, order = probe.order, "what a proof came to could not be stored");
+        let now = (self.now_unix_s)();
+        self.told(&probe.order, |order| order.proved(probe.place, outcome.map(|()| None), now)).await;
+    }
+
+    /// Has a TPM's statement judged and stores what came of it.
+    async fn judge(self: Arc<Self>, asked: VerifyDeviceAttestation) {
+        let Ok(_place) = self.probes.acquire().await else { return };
+        let (authority, now) = (Arc::clone(&self.authority), (self.now_unix_s)());
+        let (order, device, place) = (asked.order.clone(), asked.permanent_identifier.clone(), asked.place);
+        let judged = tokio::task::spawn_blocking(move || attestation::judge(&authority, &asked, now)).await;
+        let judged = judged.map_err(|why| AcmeServerError::system("judging ended", std::io::Error::other(why)));
+        let _one_at_a_time = self.acme.lock().await;
+        match judged.flatten() {
+            Ok(Judged::Proved { device: proof, quarantine }) => {
+                if !quarantine.is_empty() {
+                    tracing::warn!(device, order, reasons = ?quarantine, "a device is in quarantine");
+                }
+                self.told(&order, |order| order.proved(place, Ok(Some(proof)), now)).await;
+            }
+            Ok(Judged::Refused(problem)) => {
+                tracing::warn!(device, order, why = problem.detail, "a device proved nothing");
+                self.told(&order, |order| order.proved(place, Err(problem), now)).await;
+            }
+            Ok(Judged::Undecided(problem)) => {
+                tracing::warn!(device, order, why = problem.detail, "a device's statement is not of this time");
+                self.told(&order, |order| order.undecided(place, &problem)).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, device, order, "a device's statement could not be judged");
+                let problem = Problem::new(Kind::ServerInternal, "something of ours failed; answer again in a moment");
+                self.told(&order, |order| order.undecided(place, &problem)).await;
+            }
         }
     }
 
-    async fn told(
-        &self,
-        order: &str,
-        place: usize,
-        outcome: Result<Option<[u8; 65]>, Problem>,
-    ) -> Result<(), AcmeServerError> {
-        let Some(order) = self.store.order(order).await? else { return Ok(()) };
-        self.store.put(&[Effect::PutOrder(order.proved(place, outcome, (self.now_unix_s)()))]).await
+    /// Stores what became of an order, while nobody else changes it.
+    async fn told(&self, id: &str, change: impl FnOnce(Order) -> Order) {
+        let stored = match self.store.order(id).await {
+            Ok(Some(order)) => self.store.put(&[Effect::PutOrder(change(order))]).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
+            tracing::error!(%error, order = id, "what a proof came to could not be stored");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use ca_acme::{Account, AccountStatus, EabKey, Effect, Grant, Jwk, Order, Profile};
+use ca_acme::{Account, AccountStatus, EabKey, Effect, Grant, Jwk, Order, Profile, Revoked};
 use ca_identity::SpiffeId;
 use data_encoding::HEXLOWER;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -25,6 +25,23 @@ const BUSY: Duration = Duration::from_secs(5);
 const KEPT_S: i64 = 7 * 24 * 60 * 60;
 /// The most orders of an account that are listed.
 const MOST_LISTED: i64 = 64;
+
+/// The schema, in its order.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "acme", include_str!("../../../migrations/authority/0001_acme.sql")),
+    (2, "barred", include_str!("../../../migrations/authority/0002_barred.sql")),
+];
+
+/// That a fridge's certificate was revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bar {
+    /// The fridge, also of a certificate of its quarantine.
+    pub(crate) party: SpiffeId,
+    /// When, in seconds since the Unix epoch.
+    pub(crate) unix_s: i64,
+    /// Why.
+    pub(crate) reason: u8,
+}
 
 /// The database of the ACME server.
 #[derive(Debug, Clone)]
@@ -47,8 +64,10 @@ impl Store {
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON");
         let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY).connect_with(options).await?;
-        let text = include_str!("../../../migrations/authority/0001_acme.sql").into_sql_str();
-        let migrations = vec![Migration::new(1, "acme".into(), MigrationType::Simple, text, false)];
+        let migrations = MIGRATIONS.iter().map(|(version, name, text)| {
+            Migration::new(*version, (*name).into(), MigrationType::Simple, (*text).into_sql_str(), false)
+        });
+        let migrations = migrations.collect::<Vec<_>>();
         let migrated = Migrator::with_migrations(migrations).run(&pool).await;
         migrated.map_err(|why| AcmeServerError::corrupt("the schema", why))?;
         Ok(Self { pool })
@@ -87,6 +106,21 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Bars the binding keys of a fridge, and those for the same device, that were made before this; whether there were any.
+    pub(crate) async fn bar(&self, bar: &Bar) -> Result<bool, AcmeServerError> {
+        let done = sqlx::query(
+            "UPDATE eab_keys SET barred_unix_s = $1, barred_reason = $2
+             WHERE barred_unix_s IS NULL AND profile = 'device' AND created_unix_s <= $1 AND (party = $3 OR identifiers IN
+                 (SELECT identifiers FROM eab_keys WHERE party = $3 AND profile = 'device'))",
+        )
+        .bind(bar.unix_s)
+        .bind(i64::from(bar.reason))
+        .bind(bar.party.as_str())
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
     }
 
     /// A binding key by its id.
@@ -252,12 +286,19 @@ fn eab_of(row: &SqliteRow) -> Result<EabKey, AcmeServerError> {
             .and_then(|ek| Grant::device(party, ek)),
         _ => Err(format!("its profile is {profile:?}")),
     };
+    let barred = (row.try_get::<Option<i64>, _>("barred_unix_s")?, row.try_get::<Option<i64>, _>("barred_reason")?);
+    let barred = match (barred.0, barred.1.map(u8::try_from)) {
+        (None, None) => Ok(None),
+        (Some(unix_s), Some(Ok(reason))) => Ok(Some(Revoked { unix_s, reason })),
+        _ => Err("it is barred and it is not".to_owned()),
+    };
     Ok(EabKey {
         mac_key,
         grant: grant.map_err(corrupt)?,
         account: row.try_get("account")?,
         created_unix_s: row.try_get("created_unix_s")?,
         revoked_unix_s: row.try_get("revoked_unix_s")?,
+        barred: barred.map_err(corrupt)?,
         kid,
     })
 }

@@ -64,7 +64,8 @@ pub enum Effect {
     PutOrder(Order),
     /// Look for a proof over HTTP (RFC 8555 section 8.3), then tell [`Order::proved`].
     ProbeHttp01(ProbeHttp01),
-    /// Have a TPM's statement judged (draft-ietf-acme-device-attest), then tell [`Order::proved`].
+    /// Have a TPM's statement judged (draft-ietf-acme-device-attest), then tell [`Order::proved`] or
+    /// [`Order::undecided`].
     VerifyDeviceAttestation(VerifyDeviceAttestation),
     /// Have a certificate signed, then tell [`Order::issued`].
     Issue(ApprovedOrder),
@@ -94,10 +95,14 @@ pub struct VerifyDeviceAttestation {
     pub order: String,
     /// The place of the authorization in it.
     pub place: usize,
-    /// The lower-case hex SHA-256 of the endorsement key's public area: the identifier of the order.
+    /// The lower-case hex SHA-256 of the endorsement key's SubjectPublicKeyInfo: the identifier of the order.
     pub permanent_identifier: String,
     /// Its SHA-256 must be the qualifying data of the statement.
     pub key_authorization: String,
+    /// The account, by its key's thumbprint: the verdict must be for it.
+    pub account: String,
+    /// The order's URL: the verdict must be for it.
+    pub order_url: String,
     /// The WebAuthn attestation object, as it came.
     pub attestation_object: Vec<u8>,
 }

@@ -2,6 +2,7 @@
 //! binding key that allows it; so what reaches the signer has been through all of it, at its first try as after a crash.
 
 use ca_identity::SpiffeId;
+use data_encoding::HEXLOWER;
 
 use crate::account::{Account, AccountStatus};
 use crate::csr::Csr;
@@ -53,8 +54,11 @@ impl ApprovedOrder {
             Profile::Service => identifiers.into_iter().map(str::to_owned).collect(),
             Profile::Device => Vec::new(),
         };
-        let (party, order_id) = (grant.party().clone(), order.id.clone());
-        Ok(Self { order: order_id, profile: order.profile, party, dns, point: csr.point })
+        let party = match order.device() {
+            Some(device) if device.is_quarantined() => quarantined(grant.party())?,
+            _ => grant.party().clone(),
+        };
+        Ok(Self { order: order.id.clone(), profile: order.profile, party, dns, point: csr.point })
     }
 
     /// The id of the order.
@@ -88,6 +92,13 @@ impl ApprovedOrder {
     }
 }
 
+/// Whom the certificate of a device in quarantine names.
+fn quarantined(party: &SpiffeId) -> Result<SpiffeId, Problem> {
+    let none =
+        || Problem::new(Kind::Unauthorized, format!("{party} is no fridge, and nobody else can be in quarantine"));
+    party.quarantined().ok_or_else(none)
+}
+
 /// The request may name what was ordered and the party itself; names it does not ask for are put in all the same.
 fn check_names(csr: &Csr, identifiers: &[&str], party: &SpiffeId) -> Result<(), Problem> {
     let beyond = csr.names.iter().find(|name| !identifiers.contains(&name.as_str()));
@@ -101,14 +112,23 @@ fn check_names(csr: &Csr, identifiers: &[&str], party: &SpiffeId) -> Result<(), 
     }
 }
 
-/// The key is not the account's, and when a TPM certified one, it is that one.
+/// The key is not the account's, and when a TPM certified one, it is that one, by the request that the verdict is for.
 fn check_key(csr: &Csr, order: &Order, account: &Account) -> Result<(), Problem> {
     if account.key.point().is_some_and(|point| point == csr.point) {
         let detail = "the certificate signing request is for the account's own key; make another one";
         return Err(Problem::new(Kind::BadCsr, detail));
     }
-    if order.profile == Profile::Device && order.certified_point().as_deref() != Some(csr.point.as_slice()) {
+    if order.profile != Profile::Device {
+        return Ok(());
+    }
+    let device = order.device().filter(|device| device.point() == HEXLOWER.encode(&csr.point));
+    let Some(device) = device else {
         let detail = "the certificate signing request is for another key than the one that the TPM certified";
+        return Err(Problem::new(Kind::BadCsr, detail));
+    };
+    if device.csr_sha256() != csr.sha256 {
+        let detail = "the certificate signing request is another than the one that the attestation service's verdict is \
+                      for; send that one, or make a new order and have the device attested for it";
         return Err(Problem::new(Kind::BadCsr, detail));
     }
     Ok(())

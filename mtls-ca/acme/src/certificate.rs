@@ -94,7 +94,7 @@ impl Certificate {
     }
 }
 
-/// SHA-256 of a certificate in DER, lower-case hex.
+/// SHA-256 of a certificate, or of a request for one, in DER; lower-case hex.
 pub(crate) fn sha256(der: &[u8]) -> String {
     HEXLOWER.encode(digest(&SHA256, der).as_ref())
 }

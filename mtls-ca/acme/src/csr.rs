@@ -7,6 +7,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
+use crate::certificate::sha256;
 use crate::problem::{Kind, Problem};
 
 /// The most bytes of a request; ours have some 400.
@@ -23,6 +24,8 @@ const ECDSA_WITH_SHA256: &str = "1.2.840.10045.4.3.2";
 pub(crate) struct Csr {
     /// The uncompressed point of the P-256 key.
     pub(crate) point: [u8; POINT_BYTES],
+    /// The SHA-256 of the whole request, DER, lower-case hex.
+    pub(crate) sha256: String,
     /// The names it wishes for: DNS names in lower case, and common names.
     pub(crate) names: Vec<String>,
     /// The URIs it wishes for.
@@ -47,7 +50,7 @@ impl Csr {
             .verify(request.certification_request_info.raw, &request.signature_value.data)
             .map_err(|_| bad("it is not signed with the key that it is for"))?;
         let (names, uris) = names(&request)?;
-        Ok(Self { point, names, uris })
+        Ok(Self { point, sha256: sha256(&der), names, uris })
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::certificate::{Revoked, moment};
 use crate::jwk::Jwk;
 use crate::jws::{Flattened, Signer};
 use crate::problem::{Kind, Problem};
@@ -74,7 +75,7 @@ impl Grant {
         Ok(Self { party, what: What::Service { dns } })
     }
 
-    /// A fridge with the TPM whose endorsement key has this SHA-256 (over its public area).
+    /// A fridge with the TPM whose endorsement key has this SHA-256 (over its SubjectPublicKeyInfo).
     ///
     /// # Errors
     /// A sentence that says what is wrong.
@@ -136,16 +137,28 @@ pub struct EabKey {
     pub created_unix_s: i64,
     /// When it was revoked, in seconds since the Unix epoch: its account can order nothing any more.
     pub revoked_unix_s: Option<i64>,
+    /// That a certificate of its party, or for its device, was revoked as stolen after the key was made: then it is worth
+    /// no more than the certificate. The authority's lists say it.
+    pub barred: Option<Revoked>,
 }
 
 impl EabKey {
     /// The grant, while it holds.
     ///
     /// # Errors
-    /// [`Kind::Unauthorized`] when the key was revoked.
+    /// [`Kind::Unauthorized`] when the key was revoked, or a certificate that it led to.
     pub(crate) fn in_force(&self) -> Result<&Grant, Problem> {
         if self.revoked_unix_s.is_some() {
             let detail = format!("the external account key {:?} was revoked; ask for another one", self.kid);
+            return Err(Problem::new(Kind::Unauthorized, detail));
+        }
+        if let Some(Revoked { unix_s, reason }) = self.barred {
+            let (party, kid, at) = (self.grant.party(), &self.kid, moment(unix_s));
+            let detail = format!(
+                "a certificate of {party} was revoked at {at} with the reason {reason} (RFC 5280 section 5.3.1), after the \
+                 external account key {kid:?} was made, so nothing is issued by that key any more: when somebody has looked \
+                 at the device, have a new key made (`larder-acme eab new`) and make an account with it"
+            );
             return Err(Problem::new(Kind::Unauthorized, detail));
         }
         Ok(&self.grant)

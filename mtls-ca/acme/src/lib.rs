@@ -36,7 +36,7 @@ pub use certificate::{Certificate, Revoked};
 pub use chance::Chance;
 pub use grant::{EabKey, Grant, MOST_NAMES, Profile};
 pub use jwk::Jwk;
-pub use order::{Authorization, Failure, Order, Proof, Stage};
+pub use order::{Authorization, DeviceProof, Failure, Order, Proof, Stage};
 pub use problem::{Kind, Problem};
 pub use request::{AccountBy, Context, MOST_BODY_BYTES, Needs, Opened, OrderBy, Request};
 pub use url::{Route, Urls};

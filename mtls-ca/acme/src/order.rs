@@ -4,7 +4,7 @@
 //! orders. So an order is one row, its account is the only one that may touch it, and nothing that was proved for one
 //! certificate serves another: each renewal proves again.
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -32,20 +32,56 @@ impl From<&Problem> for Failure {
     }
 }
 
+/// What a device proved beside its name: the certificate must be for this key, by this request, and may have to be one of
+/// quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceProof {
+    /// The uncompressed point of the key that a TPM certified, lower-case hex.
+    point: String,
+    /// The SHA-256 of the one certificate signing request (DER) that the verdict is good for, lower-case hex.
+    csr_sha256: String,
+    /// Why the device must not sell; none when all is well with it.
+    quarantine: Vec<String>,
+}
+
+impl DeviceProof {
+    /// A key in a device's TPM, the one request for it, and the reasons for a quarantine, of which there may be none.
+    #[must_use]
+    pub fn new(point: &[u8; 65], csr_sha256: &[u8; 32], quarantine: Vec<String>) -> Self {
+        Self { point: HEXLOWER.encode(point), csr_sha256: HEXLOWER.encode(csr_sha256), quarantine }
+    }
+
+    pub(crate) fn point(&self) -> &str {
+        &self.point
+    }
+
+    pub(crate) fn csr_sha256(&self) -> &str {
+        &self.csr_sha256
+    }
+
+    pub(crate) const fn is_quarantined(&self) -> bool {
+        !self.quarantine.is_empty()
+    }
+}
+
 /// Where an authorization and its challenge stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Proof {
     /// The client has not said that it is ready.
     Pending,
+    /// It was looked at, and what was wrong may have been a clock: the client may say once more that it is ready.
+    Undecided(Failure),
     /// It has, and it is being looked at.
     Processing,
     /// It is proved.
     Valid {
         /// When, in seconds since the Unix epoch.
         unix_s: i64,
-        /// The uncompressed point of the key that a TPM certified, lower-case hex; the certificate must be for it.
-        point: Option<String>,
+        /// What a device proved beside its name. Orders of services were once stored with a `point` that was never there.
+        #[serde(default, alias = "point")]
+        device: Option<DeviceProof>,
     },
     /// It is disproved.
     Invalid(Failure),
@@ -151,7 +187,7 @@ impl Order {
     pub(crate) fn begin_proof(mut self, place: usize, now_unix_s: i64) -> Result<Option<Self>, Problem> {
         let open = self.status(now_unix_s) == "pending";
         let one = self.authorizations.get_mut(place).ok_or_else(|| Problem::not_found("challenge"))?;
-        if one.proof != Proof::Pending {
+        if !matches!(one.proof, Proof::Pending | Proof::Undecided(_)) {
             return Ok(None);
         }
         if !open {
@@ -161,25 +197,34 @@ impl Order {
         Ok(Some(self))
     }
 
-    /// A proof was looked at. `point` is the key that a TPM certified, when it was that kind of proof. An answer that
-    /// comes when nobody waits for it any more changes nothing.
+    /// A proof was looked at; it holds what a device proved, when it was that kind of proof. An answer that comes when
+    /// nobody waits for it any more changes nothing.
     #[must_use]
-    pub fn proved(mut self, place: usize, outcome: Result<Option<[u8; 65]>, Problem>, now_unix_s: i64) -> Self {
-        let open = self.stage == Stage::Open;
-        let Some(one) = self.authorizations.get_mut(place).filter(|one| open && one.proof == Proof::Processing) else {
-            return self;
-        };
+    pub fn proved(mut self, place: usize, outcome: Result<Option<DeviceProof>, Problem>, now_unix_s: i64) -> Self {
+        let Some(one) = self.looked_at(place) else { return self };
         match outcome {
-            Ok(point) => {
-                let point = point.map(|point| HEXLOWER.encode(&point));
-                one.proof = Proof::Valid { unix_s: now_unix_s, point };
-            }
+            Ok(device) => one.proof = Proof::Valid { unix_s: now_unix_s, device },
             Err(problem) => {
                 one.proof = Proof::Invalid(Failure::from(&problem));
                 self.stage = Stage::Invalid(Failure::from(&problem));
             }
         }
         self
+    }
+
+    /// A proof was looked at, and what was wrong may have been a clock: nothing is lost, and the client may try again.
+    #[must_use]
+    pub fn undecided(mut self, place: usize, problem: &Problem) -> Self {
+        if let Some(one) = self.looked_at(place) {
+            one.proof = Proof::Undecided(Failure::from(problem));
+        }
+        self
+    }
+
+    /// The authorization at a place, while its proof is being looked at.
+    fn looked_at(&mut self, place: usize) -> Option<&mut Authorization> {
+        let open = self.stage == Stage::Open;
+        self.authorizations.get_mut(place).filter(|one| open && one.proof == Proof::Processing)
     }
 
     /// The client gives an authorization up, and with it the order.
@@ -194,13 +239,12 @@ impl Order {
         Ok(self)
     }
 
-    /// The point that every proof with a certified key agrees on; `None` when no proof has one.
-    pub(crate) fn certified_point(&self) -> Option<Vec<u8>> {
-        let points = self.authorizations.iter().find_map(|one| match &one.proof {
-            Proof::Valid { point, .. } => point.as_ref(),
+    /// What a device proved; `None` when no proof is of that kind. An order of a device has one authorization.
+    pub(crate) fn device(&self) -> Option<&DeviceProof> {
+        self.authorizations.iter().find_map(|one| match &one.proof {
+            Proof::Valid { device, .. } => device.as_ref(),
             _ => None,
-        })?;
-        HEXLOWER_PERMISSIVE.decode(points.as_bytes()).ok()
+        })
     }
 
     /// The certificate was issued and is handed out from now on.
@@ -236,6 +280,9 @@ impl Order {
             Stage::Invalid(failure) => add("error", failure_json(failure)),
             Stage::Open | Stage::Processing { .. } => {}
         }
+        if let Some(device) = self.device().filter(|device| device.is_quarantined()) {
+            add("quarantine", device.quarantine.clone().into());
+        }
         if let Some(replaces) = &self.replaces {
             add("replaces", replaces.clone().into());
         }
@@ -254,8 +301,8 @@ impl Order {
             Proof::Valid { .. } => "valid",
             Proof::Invalid(_) => "invalid",
             Proof::Deactivated => "deactivated",
-            Proof::Pending | Proof::Processing if over => "expired",
-            Proof::Pending | Proof::Processing => "pending",
+            Proof::Pending | Proof::Undecided(_) | Proof::Processing if over => "expired",
+            Proof::Pending | Proof::Undecided(_) | Proof::Processing => "pending",
         };
         Ok(json!({
             "status": status,
@@ -272,6 +319,7 @@ impl Order {
         let mut body = json!({ "type": challenge_type(self.profile), "url": url, "token": one.token });
         let (status, more) = match &one.proof {
             Proof::Pending => ("pending", None),
+            Proof::Undecided(failure) => ("pending", Some(("error", failure_json(failure)))),
             Proof::Processing => ("processing", None),
             Proof::Valid { unix_s, .. } => ("valid", Some(("validated", moment(*unix_s).into()))),
             Proof::Invalid(failure) => ("invalid", Some(("error", failure_json(failure)))),

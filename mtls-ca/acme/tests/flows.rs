@@ -6,9 +6,7 @@ mod world;
 use ca_acme::{Body, Effect, Profile};
 use rcgen::{KeyPair, PublicKeyData};
 use serde_json::json;
-use world::{
-    EK, FRIDGE, HOST, OTHER_HOST, SERVICE, Signer, World, b64, binding, body, csr, header, party, path_of, refused, url,
-};
+use world::{HOST, OTHER_HOST, SERVICE, Signer, World, b64, binding, body, csr, header, party, path_of, refused, url};
 
 #[test]
 fn the_directory_says_what_there_is() {
@@ -82,41 +80,6 @@ fn a_service_gets_its_certificate() {
     assert_eq!(world.post(&admin, &at, "").body, Body::Chain(certificate.chain_pem));
     let answer = world.post(&admin, &format!("{}/orders", path_of(&admin.kid)), "");
     assert_eq!(body(&answer)["orders"], json!([url(&path)]));
-}
-
-#[test]
-fn a_fridge_gets_its_certificate_for_the_key_that_its_tpm_certified() {
-    let mut world = World::new();
-    let fridge = world.enrol("device-1");
-    let identifier = data_encoding::HEXLOWER.encode(&EK);
-    let path = world.order(&fridge, "permanent-identifier", &[&identifier]);
-    let challenge = path.replace("order/", "challenge/") + "/0";
-    assert_eq!(body(&world.post(&fridge, &challenge, ""))["type"], "device-attest-01");
-    let answer = world.post(&fridge, &challenge, &json!({"attObj": b64("statement")}).to_string());
-    assert_eq!(body(&answer)["status"], "processing");
-    let Some(Effect::VerifyDeviceAttestation(asked)) = world.effects.last() else { panic!("{:?}", world.effects) };
-    assert_eq!(
-        (asked.permanent_identifier.as_str(), asked.attestation_object.as_slice()),
-        (&*identifier, &b"statement"[..])
-    );
-    let (certified, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    world.tell(&path, 0, Ok(Some(certified.der_bytes().try_into().unwrap())));
-    refused(&world.finalize(&fridge, &path, &csr(&other, &[], &[])), "badCSR", "than the one that the TPM certified");
-    let answer = world.finalize(&fridge, &path, &csr(&certified, &[], &[FRIDGE]));
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let approved = world.approved().unwrap();
-    assert_eq!((approved.profile(), approved.party(), approved.dns().len()), (Profile::Device, &party(FRIDGE), 0));
-}
-
-#[test]
-fn a_fridge_whose_key_no_tpm_certified_gets_none() {
-    let mut world = World::new();
-    let fridge = world.enrol("device-1");
-    let path = world.order(&fridge, "permanent-identifier", &[&data_encoding::HEXLOWER.encode(&EK)]);
-    world.post(&fridge, &(path.replace("order/", "challenge/") + "/0"), &json!({"attObj": ""}).to_string());
-    world.tell(&path, 0, Ok(None));
-    let answer = world.finalize(&fridge, &path, &csr(&KeyPair::generate().unwrap(), &[], &[]));
-    refused(&answer, "badCSR", "than the one that the TPM certified");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod world;
 
-use ca_acme::{Authorization, Certificate, Failure, Kind, Order, Problem, Profile, Proof, Revoked, Stage};
+use ca_acme::{Authorization, Certificate, DeviceProof, Failure, Kind, Order, Problem, Profile, Proof, Revoked, Stage};
 use serde_json::{Value, json};
 use world::{Holder, NOW, World, body, csr, header, refused};
 
@@ -44,7 +44,7 @@ fn order(proofs: &[Proof], stage: Stage) -> Order {
 }
 
 fn valid() -> Proof {
-    Proof::Valid { unix_s: NOW, point: None }
+    Proof::Valid { unix_s: NOW, device: None }
 }
 
 #[test]
@@ -88,10 +88,11 @@ fn time_changes_nothing_about_an_order_that_is_past_its_proofs() {
 
 #[test]
 fn a_proof_is_told_only_while_it_is_waited_for() {
-    let point = [4; 65];
+    let device = || DeviceProof::new(&[4; 65], &[5; 32], vec!["other firmware".into()]);
     for (proof, stage, counts) in [
         (Proof::Processing, Stage::Open, true),
         (Proof::Pending, Stage::Open, false),
+        (Proof::Undecided(failure()), Stage::Open, false),
         (Proof::Deactivated, Stage::Open, false),
         (Proof::Invalid(failure()), Stage::Open, false),
         (valid(), Stage::Open, false),
@@ -100,15 +101,19 @@ fn a_proof_is_told_only_while_it_is_waited_for() {
         (Proof::Processing, Stage::Valid(Box::new(certificate())), false),
     ] {
         let before = order(std::slice::from_ref(&proof), stage.clone());
-        let good = before.clone().proved(0, Ok(Some(point)), NOW + 5);
+        let good = before.clone().proved(0, Ok(Some(device())), NOW + 5);
+        let undecided = before.clone().undecided(0, &Problem::new(Kind::Connection, "nobody listens"));
         let bad = before.clone().proved(0, Err(Problem::new(Kind::IncorrectResponse, "another text")), NOW + 5);
         if counts {
-            let told = Proof::Valid { unix_s: NOW + 5, point: Some("04".repeat(65)) };
+            let told = Proof::Valid { unix_s: NOW + 5, device: Some(device()) };
             assert_eq!(good.authorizations[0].proof, told);
             assert_eq!(good.status(NOW), "ready");
             assert!(matches!(&bad.stage, Stage::Invalid(why) if why.detail == "another text"));
             assert_eq!(bad.status(NOW), "invalid");
+            assert_eq!(undecided.authorizations[0].proof, Proof::Undecided(failure()));
+            assert_eq!((undecided.status(NOW), &undecided.stage), ("pending", &Stage::Open));
         } else {
+            assert_eq!(undecided, before, "{proof:?} {stage:?}");
             assert_eq!(good, before, "{proof:?} {stage:?}");
             assert_eq!(bad, before, "{proof:?} {stage:?}");
         }
@@ -144,6 +149,9 @@ fn the_stored_forms_are_these() {
         "not_after_unix_s": 1_800_086_400,
         "revoked": {"unix_s": 1_800_000_000, "reason": 4},
     });
+    let device = DeviceProof::new(&[4; 65], &[5; 32], vec!["other firmware".into()]);
+    let device_json =
+        json!({"point": "04".repeat(65), "csr_sha256": "05".repeat(32), "quarantine": ["other firmware"]});
     let stages = [
         (Stage::Open, json!("open")),
         (Stage::Processing { csr: "AAAA".into() }, json!({"processing": {"csr": "AAAA"}})),
@@ -153,7 +161,12 @@ fn the_stored_forms_are_these() {
     let proofs = [
         (Proof::Pending, json!("pending")),
         (Proof::Processing, json!("processing")),
-        (valid(), json!({"valid": {"unix_s": 1_800_000_000, "point": null}})),
+        (Proof::Undecided(failure()), json!({ "undecided": failure_json })),
+        (valid(), json!({"valid": {"unix_s": 1_800_000_000, "device": null}})),
+        (
+            Proof::Valid { unix_s: NOW, device: Some(device) },
+            json!({"valid": {"unix_s": 1_800_000_000, "device": device_json}}),
+        ),
         (Proof::Invalid(failure()), json!({ "invalid": failure_json })),
         (Proof::Deactivated, json!("deactivated")),
     ];
@@ -173,6 +186,17 @@ fn the_stored_forms_are_these() {
             assert_eq!(serde_json::from_value::<Order>(expected).unwrap(), order);
         }
     }
+}
+
+/// Before devices could prove anything, the place for it had another name and was empty.
+#[test]
+fn an_order_that_was_stored_before_devices_were_judged_is_read() {
+    let mut stored = serde_json::to_value(order(&[valid()], Stage::Open)).unwrap();
+    let before = json!({"valid": {"unix_s": 1_800_000_000, "point": null}});
+    stored["authorizations"][0]["proof"] = before;
+    assert_eq!(serde_json::from_value::<Order>(stored.clone()).unwrap(), order(&[valid()], Stage::Open));
+    stored["authorizations"][0]["proof"]["valid"]["point"] = json!("04".repeat(65));
+    assert!(serde_json::from_value::<Order>(stored).is_err(), "no code wrote a point alone");
 }
 
 #[test]
@@ -229,6 +253,18 @@ fn table() -> Vec<Row> {
             Stage::Open,
             0,
             ["pending", "pending", "processing", "processing", "deactivated", "orderNotReady", "malformed"],
+        ),
+        (
+            Proof::Undecided(failure()),
+            Stage::Open,
+            0,
+            ["pending", "pending", "pending", "processing", "deactivated", "orderNotReady", "malformed"],
+        ),
+        (
+            Proof::Undecided(failure()),
+            Stage::Open,
+            late,
+            ["invalid", "expired", "pending", "malformed", "deactivated", "orderNotReady", "malformed"],
         ),
         (valid(), Stage::Open, 0, ["ready", "valid", "valid", "valid", "deactivated", "processing", "malformed"]),
         (

@@ -4,9 +4,9 @@
 mod world;
 
 use ca_acme::{ApprovedOrder, Certificate, Effect, Kind, Order, Revoked, Stage};
-use rcgen::{KeyPair, PublicKeyData};
+use rcgen::KeyPair;
 use serde_json::json;
-use world::{EK, HOST, Holder, OTHER_HOST, World, b64, body, csr, path_of, refused, wanted};
+use world::{EK, HOST, Holder, OTHER_HOST, World, b64, body, csr, device, path_of, refused, wanted};
 
 fn good_csr() -> String {
     csr(&KeyPair::generate().unwrap(), &[HOST], &[])
@@ -118,34 +118,42 @@ fn an_order_is_approved_again_from_what_was_stored() {
     assert_eq!(refusal.kind, Kind::OrderNotReady);
 }
 
-/// A fridge's order that was proved, and the key that its TPM certified.
-fn attested(world: &mut World) -> (Holder, String, KeyPair) {
+/// A fridge's order that was proved, with the request that wishes for these names.
+fn attested(world: &mut World, dns: &[&str], uris: &[&str]) -> (Holder, String, String) {
     let fridge = world.enrol("device-1");
     let path = world.order(&fridge, "permanent-identifier", &[&data_encoding::HEXLOWER.encode(&EK)]);
     let statement = json!({"attObj": b64("statement")}).to_string();
     world.post(&fridge, &(path.replace("order/", "challenge/") + "/0"), &statement);
     let pair = KeyPair::generate().unwrap();
-    world.tell(&path, 0, Ok(Some(pair.der_bytes().try_into().unwrap())));
-    (fridge, path, pair)
+    let request = csr(&pair, dns, uris);
+    world.tell(&path, 0, Ok(Some(device(&pair, &request, &[]))));
+    (fridge, path, request)
 }
 
 #[test]
 fn a_fridge_may_not_name_a_host_nor_another_fridge() {
-    let mut world = World::new();
-    let (fridge, path, pair) = attested(&mut world);
     let other = "spiffe://larder.internal/fridge/f2";
-    refused(&world.finalize(&fridge, &path, &csr(&pair, &[HOST], &[])), "badCSR", HOST);
-    refused(&world.finalize(&fridge, &path, &csr(&pair, &[], &[other])), "badCSR", other);
-    refused(&world.finalize(&fridge, &path, &csr(&pair, &[], &[world::SERVICE])), "badCSR", world::SERVICE);
-    assert_eq!(world.finalize(&fridge, &path, &csr(&pair, &[], &[])).status, 200);
+    for (dns, uris, named) in [
+        (&[HOST][..], &[][..], HOST),
+        (&[], &[other], other),
+        (&[], &[world::SERVICE], world::SERVICE),
+        (&[], &["spiffe://larder.internal/quarantine/f1"], "quarantine"),
+    ] {
+        let mut world = World::new();
+        let (fridge, path, request) = attested(&mut world, dns, uris);
+        refused(&world.finalize(&fridge, &path, &request), "badCSR", named);
+    }
+    let mut world = World::new();
+    let (fridge, path, request) = attested(&mut world, &[], &[]);
+    assert_eq!(world.finalize(&fridge, &path, &request).status, 200);
 }
 
 #[test]
 fn what_was_proved_for_one_order_does_not_serve_another() {
     let mut world = World::new();
-    let (fridge, _, pair) = attested(&mut world);
+    let (fridge, _, request) = attested(&mut world, &[], &[]);
     let again = world.order(&fridge, "permanent-identifier", &[&data_encoding::HEXLOWER.encode(&EK)]);
-    refused(&world.finalize(&fridge, &again, &csr(&pair, &[], &[])), "orderNotReady", "pending");
+    refused(&world.finalize(&fridge, &again, &request), "orderNotReady", "pending");
     let tokens: std::collections::BTreeSet<_> =
         world.orders.values().map(|order| order.authorizations[0].token.clone()).collect();
     assert_eq!(tokens.len(), 2, "each with a token of its own");

@@ -21,7 +21,7 @@ const DEFAULT_LIFETIME_S: u32 = 24 * 60 * 60;
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// A fridge: client only, its one URI and nothing else; under the device intermediate.
+    /// A fridge, in quarantine or not: client only, its one URI and nothing else; under the device intermediate.
     Device,
     /// A service: client and server, its one URI, host names and addresses; under the service intermediate.
     Service,
@@ -86,7 +86,7 @@ impl Order {
     ) -> Result<Self, Refusal> {
         let fits = matches!(
             (profile, id.role()),
-            (Profile::Device, Role::Fridge(_))
+            (Profile::Device, Role::Fridge(_) | Role::Quarantined(_))
                 | (Profile::Service, Role::Service(_))
                 | (Profile::Operator, Role::Operator(_))
         );
@@ -164,12 +164,18 @@ mod tests {
     }
 
     const FRIDGE: &str = "spiffe://larder.internal/fridge/f1";
+    const QUARANTINED: &str = "spiffe://larder.internal/quarantine/f1";
     const ADMIN: &str = "spiffe://larder.internal/service/admin";
     const ADA: &str = "spiffe://larder.internal/operator/ada";
 
     #[test]
     fn a_profile_is_for_its_own_kind_of_party() {
-        let pairs = [(Profile::Device, FRIDGE), (Profile::Service, ADMIN), (Profile::Operator, ADA)];
+        let pairs = [
+            (Profile::Device, FRIDGE),
+            (Profile::Device, QUARANTINED),
+            (Profile::Service, ADMIN),
+            (Profile::Operator, ADA),
+        ];
         for (profile, _) in pairs {
             for (own, id) in pairs {
                 let outcome = order(profile, id, Names::default(), 3600);

@@ -158,6 +158,9 @@ impl FromStr for ServiceName {
 pub enum Role {
     /// A fridge, by its id.
     Fridge(Name),
+    /// A fridge that is genuine and must not sell: its firmware is not known, or its TPM was copied. Nobody lets it in but
+    /// where that is written down.
+    Quarantined(Name),
     /// A service of the house.
     Service(ServiceName),
     /// A person who works for the operator.
@@ -169,7 +172,7 @@ impl Role {
     #[must_use]
     pub const fn zone(&self) -> Zone {
         match self {
-            Self::Fridge(_) => Zone::Device,
+            Self::Fridge(_) | Self::Quarantined(_) => Zone::Device,
             Self::Service(service) => service.zone(),
             Self::Operator(_) => Zone::People,
         }
@@ -180,6 +183,7 @@ impl Role {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Fridge(_) => "fridge",
+            Self::Quarantined(_) => "quarantine",
             Self::Service(_) => "service",
             Self::Operator(_) => "operator",
         }
@@ -189,7 +193,7 @@ impl Role {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Fridge(name) | Self::Operator(name) => name.as_str(),
+            Self::Fridge(name) | Self::Quarantined(name) | Self::Operator(name) => name.as_str(),
             Self::Service(service) => service.as_str(),
         }
     }
@@ -247,6 +251,7 @@ mod tests {
             assert_eq!(service.zone() == Zone::Pci, *service == ServiceName::PurchaseSession, "{service}");
         }
         assert_eq!(Role::Fridge(Name::parse("f1").unwrap()).zone(), Zone::Device);
+        assert_eq!(Role::Quarantined(Name::parse("f1").unwrap()).zone(), Zone::Device);
         assert_eq!(Role::Operator(Name::parse("ada").unwrap()).zone(), Zone::People);
     }
 

@@ -27,8 +27,8 @@ pub enum SpiffeIdError {
     /// The part before the path is not a trust domain.
     #[error(transparent)]
     TrustDomain(#[from] TrustDomainError),
-    /// Not exactly two path segments, or the first is not `fridge`, `service` or `operator`.
-    #[error("the path is /fridge/<id>, /service/<name> or /operator/<name>")]
+    /// Not exactly two path segments, or the first is not `fridge`, `quarantine`, `service` or `operator`.
+    #[error("the path is /fridge/<id>, /quarantine/<id>, /service/<name> or /operator/<name>")]
     Path,
     /// The last segment is not a name.
     #[error(transparent)]
@@ -89,6 +89,15 @@ impl SpiffeId {
         Ok(Self::new(trust_domain, Role::Fridge(Name::parse(name)?)))
     }
 
+    /// The id that a fridge has while it is in quarantine; `None` of any other party.
+    #[must_use]
+    pub fn quarantined(&self) -> Option<Self> {
+        match &self.role {
+            Role::Fridge(name) => Some(Self::new(&self.trust_domain, Role::Quarantined(name.clone()))),
+            Role::Quarantined(_) | Role::Service(_) | Role::Operator(_) => None,
+        }
+    }
+
     /// The id of an operator.
     ///
     /// # Errors
@@ -129,6 +138,7 @@ fn parse_path(path: &str) -> Result<Role, SpiffeIdError> {
     }
     match kind {
         "fridge" => Ok(Role::Fridge(Name::parse(name)?)),
+        "quarantine" => Ok(Role::Quarantined(Name::parse(name)?)),
         "service" => Ok(Role::Service(ServiceName::parse(name)?)),
         "operator" => Ok(Role::Operator(Name::parse(name)?)),
         _ => Err(SpiffeIdError::Path),

@@ -52,7 +52,7 @@ fn everything_that_is_almost_a_name_is_refused() {
         ("spiffe://larder.internal/fridge/f1/door", Path),
         ("spiffe://larder.internal//fridge/f1", Path),
         ("spiffe://larder.internal/Fridge/f1", Path),
-        ("spiffe://larder.internal/quarantine/f1", Path),
+        ("spiffe://larder.internal/fridges/f1", Path),
         ("spiffe://larder.internal/fridge/..", Name(NameError::Dots)),
         ("spiffe://larder.internal/./f1", Path),
         ("spiffe://larder.internal/fridge/f1?x=1", Name(NameError::Character)),

@@ -54,7 +54,12 @@ fn zones_are_written_as_policies_write_them() {
 
 #[test]
 fn a_role_gives_back_the_two_segments_it_was_made_of() {
-    for (path, zone) in [("fridge/f1", Zone::Device), ("operator/ada", Zone::People), ("service/admin", Zone::NonPci)] {
+    for (path, zone) in [
+        ("fridge/f1", Zone::Device),
+        ("quarantine/f1", Zone::Device),
+        ("operator/ada", Zone::People),
+        ("service/admin", Zone::NonPci),
+    ] {
         let id = SpiffeId::parse_path_in(&domain(), path).unwrap();
         assert_eq!(format!("{}/{}", id.role().kind(), id.role().name()), path);
         assert_eq!((id.role().zone(), id.zone()), (zone, zone));
@@ -68,6 +73,18 @@ fn a_service_name_means_nothing_under_another_kind() {
     assert_ne!(fridge, service);
     assert_eq!(fridge.zone(), Zone::Device);
     assert!(matches!(fridge.role(), Role::Fridge(_)));
+}
+
+#[test]
+fn a_fridge_in_quarantine_is_another_party_than_the_fridge_and_nobody_else_can_be() {
+    let fridge = SpiffeId::fridge(&domain(), "f1").unwrap();
+    let quarantined = fridge.quarantined().unwrap();
+    assert_eq!(quarantined.as_str(), "spiffe://larder.internal/quarantine/f1");
+    assert_eq!(SpiffeId::parse(quarantined.as_str()), Ok(quarantined.clone()));
+    assert!(quarantined != fridge && quarantined.role() != fridge.role());
+    assert_eq!(quarantined.quarantined(), None);
+    assert_eq!(SpiffeId::service(&domain(), ServiceName::Admin).quarantined(), None);
+    assert_eq!(SpiffeId::operator(&domain(), "ada").unwrap().quarantined(), None);
 }
 
 #[test]

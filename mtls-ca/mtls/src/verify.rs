@@ -193,7 +193,7 @@ fn vouching_for<'a>(role: &Role, intermediates: &'a [CertificateDer<'a>]) -> Vec
     let may_vouch = |der: &CertificateDer<'_>| {
         parse(der).is_ok_and(|certificate| match usage(&certificate) {
             Usage::Any => true,
-            Usage::Stated { server, .. } => server != matches!(role, Role::Fridge(_)),
+            Usage::Stated { server, .. } => server != matches!(role, Role::Fridge(_) | Role::Quarantined(_)),
         })
     };
     let shown = intermediates.iter().take(MAX_INTERMEDIATES);

@@ -97,6 +97,8 @@ pub struct Evidence {
 pub struct Attested {
     /// The verdict, sealed for whoever relies on it.
     pub verdict: Vec<u8>,
+    /// The attestation key's certificate and those above it, DER, leaf first.
+    pub attestation_key_certificate: Vec<Vec<u8>>,
     /// Why it is quarantine; none when it is affirming.
     pub reasons: Vec<String>,
 }
@@ -159,6 +161,7 @@ struct FinishText {
 #[derive(Deserialize)]
 struct FinishedText {
     verdict: String,
+    attestation_key_certificate: Vec<String>,
     appraisal: String,
     reasons: Vec<String>,
 }
@@ -270,7 +273,12 @@ impl Attested {
             "quarantine" if !text.reasons.is_empty() => (),
             _ => return Err(senseless().into()),
         }
-        Ok(Self { verdict: decode(&text.verdict)?, reasons: text.reasons.iter().map(|reason| told(reason)).collect() })
+        let certificates = text.attestation_key_certificate.iter().map(|der| decode(der));
+        Ok(Self {
+            verdict: decode(&text.verdict)?,
+            attestation_key_certificate: certificates.collect::<Result<_, _>>()?,
+            reasons: text.reasons.iter().map(|reason| told(reason)).collect(),
+        })
     }
 }
 
@@ -301,7 +309,7 @@ fn answer<'a, T: Deserialize<'a>>(reply: &'a Reply) -> Result<T, TpmError> {
     }
 }
 
-fn senseless() -> Fault {
+pub(crate) fn senseless() -> Fault {
     Fault::Service("its answer makes no sense".to_owned())
 }
 
@@ -323,7 +331,7 @@ fn decode(text: &str) -> Result<Vec<u8>, TpmError> {
     Ok(BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| senseless())?)
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
     hash

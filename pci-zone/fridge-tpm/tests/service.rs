@@ -5,9 +5,13 @@
 #[path = "../../../device-attestation/service/tests/device/mod.rs"]
 mod device;
 
+use attest_statement::{Asked, StatementRefusal, Trust};
 use attest_verdict::Appraised;
 use device::{ACCOUNT, BOOT, Device, House, NEXT_BOOT, NOW, ORDER, decode, list, log, sha256};
-use fridge_tpm::{Attested, Attesting, Fault, Message, Refusal, Reply, StoredKey, Tpm, TpmError, TpmSigner, attest};
+use fridge_tpm::{
+    Attested, Attesting, Fault, Message, Refusal, Reply, StoredKey, Tpm, TpmError, TpmSigner, attest,
+    attestation_object,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -111,6 +115,35 @@ fn a_fridge_is_attested_and_again_with_the_key_before() {
     assert!(matches!(fridge.open(&attested).appraised, Appraised::Quarantine(_)));
 }
 
+const AUTHORIZATION: &str = "token.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+
+#[test]
+fn a_fridge_answers_a_challenge_with_what_was_attested_and_the_authority_believes_it() {
+    let fridge = Fridge::new();
+    let attesting = fridge.attesting(None);
+    let attested = fridge.attest(&attesting, HONEST).0.unwrap();
+    let object = attestation_object(&fridge.asked, &attesting, &attested, AUTHORIZATION).unwrap();
+    let domain = ca_identity::TrustDomain::parse("larder.internal").unwrap();
+    let trust = Trust::new(&[&fridge.house.root], &domain).unwrap();
+    let identifier = fridge.open(&attested).binding.permanent_identifier;
+    let asked =
+        Asked { permanent_identifier: &identifier, key_authorization: AUTHORIZATION, account: ACCOUNT, order: ORDER };
+    let proved = trust.judge(&object, &asked, NOW).unwrap();
+    assert_eq!(proved.point.as_slice(), attesting.tls_key.point());
+    assert_eq!((proved.csr_sha256, proved.quarantine.len()), (sha256(&attesting.request), 0));
+    // For another challenge, it has to certify anew.
+    let other = Asked { key_authorization: "other.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", ..asked };
+    assert_eq!(trust.judge(&object, &other, NOW), Err(StatementRefusal::Challenge));
+    // A key that was not attested is none that the verdict is for, though the same TPM certifies it.
+    let another = Attesting { tls_key: fridge.attesting(None).tls_key, ..attesting.clone() };
+    let object = attestation_object(&fridge.asked, &another, &attested, AUTHORIZATION).unwrap();
+    assert!(matches!(trust.judge(&object, &asked, NOW), Err(StatementRefusal::Verdict(_))));
+    // What does not fit into an object is no verdict.
+    let large = Attested { verdict: vec![0; 20 * 1_024 + 1], ..attested };
+    let why = attestation_object(&fridge.asked, &attesting, &large, AUTHORIZATION);
+    assert!(matches!(why, Err(TpmError::Fault(Fault::Service(_)))), "{why:?}");
+}
+
 #[test]
 fn other_firmware_is_quarantine_with_its_reason() {
     let mut fridge = Fridge::new();
@@ -175,14 +208,19 @@ fn what_the_service_refuses_is_told_in_its_words() {
     for body in [
         "",
         "{}",
-        "{\"verdict\": \"AA\", \"appraisal\": \"affirming\", \"reasons\": [\"x\"]}",
-        "{\"verdict\": \"AA\", \"appraisal\": \"quarantine\", \"reasons\": []}",
-        "{\"verdict\": \"AA\", \"appraisal\": \"fine\", \"reasons\": []}",
-        "{\"verdict\": \"A\", \"appraisal\": \"affirming\", \"reasons\": []}",
+        "{\"verdict\": \"AA\", \"attestation_key_certificate\": [\"MAA\"], \"appraisal\": \"affirming\", \"reasons\": [\"x\"]}",
+        "{\"verdict\": \"AA\", \"attestation_key_certificate\": [\"MAA\"], \"appraisal\": \"quarantine\", \"reasons\": []}",
+        "{\"verdict\": \"AA\", \"attestation_key_certificate\": [\"MAA\"], \"appraisal\": \"fine\", \"reasons\": []}",
+        "{\"verdict\": \"AA\", \"appraisal\": \"affirming\", \"reasons\": []}",
+        "{\"verdict\": \"AA\", \"attestation_key_certificate\": [\"=\"], \"appraisal\": \"affirming\", \"reasons\": []}",
+        "{\"verdict\": \"A\", \"attestation_key_certificate\": [\"MAA\"], \"appraisal\": \"affirming\", \"reasons\": []}",
     ] {
         assert!(matches!(reply(200, body), Err(TpmError::Fault(Fault::Service(_)))), "{body}");
     }
     assert!(reply(200, &format!("{}{}", " ".repeat(64 * 1_024), "{}")).is_err());
-    let good = reply(200, "{\"verdict\": \"AA\", \"appraisal\": \"affirming\", \"reasons\": [], \"more\": 1}").unwrap();
-    assert_eq!(good, Attested { verdict: decode("AA"), reasons: vec![] });
+    let good = reply(200, "{\"verdict\": \"AA\", \"attestation_key_certificate\": [\"MAA\"], \"appraisal\": \"affirming\", \"reasons\": [], \"more\": 1}").unwrap();
+    assert_eq!(
+        good,
+        Attested { verdict: decode("AA"), attestation_key_certificate: vec![decode("MAA")], reasons: vec![] }
+    );
 }

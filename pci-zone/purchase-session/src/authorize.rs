@@ -41,7 +41,7 @@ pub fn permitted(role: &Role, method: Method) -> bool {
         (Role::Fridge(_), Method::SealingKey | Method::Purchase | Method::EnrollCard | Method::ReportTamper) => true,
         (Role::Service(ServiceName::Monitor), Method::Health | Method::Metrics) => true,
         (Role::Operator(name), Method::Health | Method::Metrics) => is_auditor(name.as_str()),
-        (Role::Fridge(_) | Role::Service(_), _) | (Role::Operator(_), _) => false,
+        (Role::Fridge(_) | Role::Quarantined(_) | Role::Service(_) | Role::Operator(_), _) => false,
     }
 }
 

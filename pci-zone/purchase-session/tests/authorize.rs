@@ -40,12 +40,13 @@ fn domain() -> TrustDomain {
     TrustDomain::parse("larder.internal").unwrap()
 }
 
-/// Every kind of caller: all services, and fridges and people of all those names.
+/// Every kind of caller: all services, and fridges, with and without quarantine, and people of all those names.
 fn callers() -> Vec<SpiffeId> {
     let services = ServiceName::ALL.iter().map(|service| SpiffeId::service(&domain(), *service));
     let fridges = NAMES.iter().map(|name| SpiffeId::fridge(&domain(), name).expect(name));
     let people = NAMES.iter().map(|name| SpiffeId::operator(&domain(), name).expect(name));
-    services.chain(fridges).chain(people).collect()
+    let quarantined = fridges.clone().filter_map(|fridge| fridge.quarantined());
+    services.chain(quarantined).chain(fridges).chain(people).collect()
 }
 
 fn action(method: Method) -> Action {

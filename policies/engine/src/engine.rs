@@ -159,6 +159,7 @@ impl Engine {
 #[derive(Debug)]
 struct Types {
     fridge: EntityTypeName,
+    quarantined: EntityTypeName,
     service: EntityTypeName,
     operator: EntityTypeName,
     action: EntityTypeName,
@@ -169,6 +170,7 @@ impl Types {
         let parse = |name| EntityTypeName::from_str(name).map_err(|error| EngineError::Schema(error.to_string()));
         Ok(Self {
             fridge: parse("Larder::Fridge")?,
+            quarantined: parse("Larder::Quarantined")?,
             service: parse("Larder::Service")?,
             operator: parse("Larder::Operator")?,
             action: parse("Larder::Action")?,
@@ -179,6 +181,7 @@ impl Types {
         let zone = id.zone().as_str();
         match id.role() {
             Role::Fridge(name) => entity(&self.fridge, name.as_str(), &[("zone", zone)]),
+            Role::Quarantined(name) => entity(&self.quarantined, name.as_str(), &[("zone", zone)]),
             Role::Service(service) => self.service(*service),
             Role::Operator(name) => {
                 entity(&self.operator, name.as_str(), &[("zone", zone), ("role", operator_role(name.as_str()))])

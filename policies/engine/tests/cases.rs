@@ -63,7 +63,7 @@ fn every_case_is_answered_as_written() {
             let resource = match about.role() {
                 Role::Service(service) => Resource::Service(*service),
                 Role::Fridge(name) => Resource::Fridge(name.as_str()),
-                Role::Operator(_) => panic!("an operator is no resource"),
+                Role::Quarantined(_) | Role::Operator(_) => panic!("{about} is no resource"),
             };
             let answer = engine.decide(&Question { principal: &principal, action, resource });
             let told = format!("{area}: {} {} {}: {answer:?}", case.principal, case.action, case.resource);

@@ -1,7 +1,7 @@
 //! The parsers, each with the answer it gives to an input: what it is, or why it is none. The answer tells inputs apart, and
 //! is checked for what must hold whatever comes.
 
-use attest_evidence::{Attest, EcdsaSignature, EventLog, Malformed, Public};
+use attest_evidence::{Attest, AttestationObject, EcdsaSignature, EventLog, Malformed, Public};
 use attest_service::{Begin, Finish};
 use attest_verdict::{Issuer, Verdict};
 use attest_verifier::{EndorsementCertificate, MakerRoots};
@@ -9,6 +9,9 @@ use ca_identity::TrustDomain;
 
 /// When the certificates of the corpus are valid, seconds since the Unix epoch.
 const NOW: i64 = 4_102_444_800;
+
+/// How an attestation object ends that has an `authData`, which may be left out.
+const EMPTY_AUTH_DATA: &[u8] = b"\x68authData\x40";
 
 /// What a parser answered: a text that tells one kind of answer from another, and what does not hold, if anything.
 pub(crate) type Answer = (String, Result<(), &'static str>);
@@ -69,6 +72,14 @@ pub fn targets(corpus: impl Fn(&str, &str) -> Result<Vec<u8>, String>) -> Result
         }),
         evidence("event-log", |bytes| {
             parsed(bytes, EventLog::parse(bytes).map(|log| format!("{} events", log.events.len())))
+        }),
+        evidence("attestation-object", |bytes| {
+            let Ok(object) = AttestationObject::parse(bytes) else {
+                return parsed(bytes, AttestationObject::parse(bytes).map(|_| String::new()));
+            };
+            let one_form = object.to_bytes().is_ok_and(|again| again == bytes || bytes.ends_with(EMPTY_AUTH_DATA));
+            let one_form = if one_form { Ok(()) } else { Err("an object was read that is not written so") };
+            (format!("{} certificates", object.certificates.len()), one_form)
         }),
         Target { name: "certificate", short: 5_000, ask: Box::new(certificate) },
         Target { name: "verdict", short: 5_000, ask: Box::new(verdict) },

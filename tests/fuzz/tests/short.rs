@@ -39,6 +39,7 @@ fn what_was_committed_is_what_parsers_take() {
         ("public", "None Ecdsa(Sha256)"),
         ("signature", "Sha256"),
         ("event-log", "0 events"),
+        ("attestation-object", "1 certificates"),
         ("certificate", "accepted 645bacca"),
         ("verdict", "opened"),
         ("begin", "read"),

@@ -1,10 +1,16 @@
 //! A fridge's side of an attestation, played with a real (software) TPM and the tools that others wrote, and the service.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../../../statement/tests/authority/mod.rs"]
+pub mod issuing;
 #[path = "../../../verifier/tests/swtpm/mod.rs"]
 pub mod swtpm;
 
-use attest_service::{AttestError, Attestation, Begin, Begun, Finish, Finished, Refusal, Signer, Store, Values};
+use async_trait::async_trait;
+use attest_service::{
+    AttestError, Attestation, AttestationKeyRequest, Begin, Begun, Certifier, Fault, Finish, Finished, Refusal, Signer,
+    Store, Values,
+};
 use attest_verdict::{Issuer, Transcript, Verdict};
 use attest_verifier::MakerRoots;
 use ca_identity::TrustDomain;
@@ -17,6 +23,8 @@ use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use swtpm::Swtpm;
 use tempfile::TempDir;
 
@@ -262,10 +270,43 @@ impl Device {
     }
 }
 
+/// Plays the authority towards the service: certifies attestation keys, unless it is away.
+pub struct Certifies {
+    pub issuer: CertifiedIssuer<'static, KeyPair>,
+    pub away: AtomicBool,
+    pub asked: Mutex<Vec<AttestationKeyRequest>>,
+}
+
+impl std::fmt::Debug for Certifies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certifies").finish_non_exhaustive()
+    }
+}
+
+impl Certifies {
+    pub fn under(root: &CertifiedIssuer<'static, KeyPair>) -> Arc<Self> {
+        let (issuer, away) = (issuing::intermediate(root), AtomicBool::new(false));
+        Arc::new(Self { issuer, away, asked: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl Certifier for Certifies {
+    async fn certify(&self, request: &AttestationKeyRequest) -> Result<Vec<Vec<u8>>, Fault> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(Fault::Authority("nobody answers".to_owned()));
+        }
+        self.asked.lock().unwrap().push(request.clone());
+        Ok(issuing::certify(&issuing::leaf(NOW), &request.point, &self.issuer))
+    }
+}
+
 /// The service, with an authority of its own and whoever signs reference values.
 pub struct House {
     pub service: Attestation,
     pub issuer: Issuer,
+    pub root: Vec<u8>,
+    pub certifier: Arc<Certifies>,
     pub values_key: EcdsaKeyPair,
     pub folder: TempDir,
 }
@@ -351,8 +392,9 @@ impl House {
         let values = Values::read(values.as_bytes(), &point(&values_key)).unwrap();
         let store = Store::open(&folder.path().join("attestation.db"), NOW).await.unwrap();
         let roots = MakerRoots::new(&[device.tpm.read("ca/root.der")]).unwrap();
-        let service = Attestation::new(roots, values, signer, store, NOW).await.unwrap();
-        Self { service, issuer, values_key, folder }
+        let certifier = Certifies::under(&root);
+        let service = Attestation::new(roots, values, signer, Arc::clone(&certifier) as _, store, NOW).await.unwrap();
+        Self { service, issuer, root: root.der().to_vec(), certifier, values_key, folder }
     }
 
     pub fn begin(&self, begin: &Value) -> Result<Begun, AttestError> {

@@ -119,6 +119,10 @@ async fn answer_with(files: Files) -> SocketAddr {
 
 impl House {
     pub async fn start(&self) -> Running<'_> {
+        self.start_at(now_unix_s).await
+    }
+
+    pub async fn start_at(&self, now_unix_s: fn() -> i64) -> Running<'_> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let resolve = [HOST, OTHER_HOST].map(|name| (name.to_owned(), self.host)).into_iter().collect();
@@ -151,6 +155,14 @@ impl House {
 pub struct Client {
     pub signer: Signer,
     pub kid: String,
+}
+
+impl Client {
+    /// The same account at a server that listens elsewhere now.
+    pub fn moved(self, running: &Running<'_>) -> Self {
+        let id = self.kid.rsplit('/').next().unwrap();
+        Self { kid: running.url(&format!("account/{id}")), signer: self.signer }
+    }
 }
 
 impl Running<'_> {

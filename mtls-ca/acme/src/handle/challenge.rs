@@ -54,7 +54,8 @@ pub(super) fn respond(place: usize, asked: &Asked<'_>, effects: &mut Vec<Effect>
 
 fn begin(place: usize, order: &Order, response: Response, asked: &Asked<'_>) -> Result<Effect, Problem> {
     let one = order.authorization(place)?;
-    let key_authorization = asked.account()?.key.key_authorization(&one.token);
+    let key = &asked.account()?.key;
+    let key_authorization = key.key_authorization(&one.token);
     let (id, identifier) = (order.id.clone(), one.identifier.clone());
     match order.profile {
         Profile::Service => Ok(Effect::ProbeHttp01(ProbeHttp01 {
@@ -75,6 +76,8 @@ fn begin(place: usize, order: &Order, response: Response, asked: &Asked<'_>) -> 
                 place,
                 permanent_identifier: identifier,
                 key_authorization,
+                account: key.thumbprint(),
+                order_url: asked.urls.of(&Route::Order(order.id.clone())),
                 attestation_object,
             }))
         }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use ca_acme::{
-    Account, AccountBy, Acme, Answer, ApprovedOrder, Body, Certificate, Chance, Context, EabKey, Effect, Grant, Needs,
-    Order, OrderBy, Request, Urls,
+    Account, AccountBy, Acme, Answer, ApprovedOrder, Body, Certificate, Chance, Context, DeviceProof, EabKey, Effect,
+    Grant, Needs, Order, OrderBy, Request, Urls,
 };
 use ca_identity::SpiffeId;
 use data_encoding::BASE64URL_NOPAD;
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData, SanType};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ pub struct Holder {
 
 pub fn eab(kid: &str, grant: Grant) -> EabKey {
     let mac_key = Zeroizing::new(MAC_KEY);
-    EabKey { kid: kid.into(), mac_key, grant, account: None, created_unix_s: NOW, revoked_unix_s: None }
+    EabKey { kid: kid.into(), mac_key, grant, account: None, created_unix_s: NOW, revoked_unix_s: None, barred: None }
 }
 
 pub fn party(text: &str) -> SpiffeId {
@@ -247,7 +247,7 @@ impl World {
     }
 
     /// What came of a proof.
-    pub fn tell(&mut self, path: &str, place: usize, outcome: Result<Option<[u8; 65]>, ca_acme::Problem>) {
+    pub fn tell(&mut self, path: &str, place: usize, outcome: Result<Option<DeviceProof>, ca_acme::Problem>) {
         let id = path.trim_start_matches("order/");
         let order = self.orders.remove(id).unwrap().proved(place, outcome, self.now);
         self.orders.insert(id.to_owned(), order);
@@ -292,6 +292,14 @@ pub fn wanted(kind: &str, names: &[&str]) -> Value {
 
 pub fn path_of(url: &str) -> String {
     url.strip_prefix(&format!("{ORIGIN}/acme/")).unwrap().to_owned()
+}
+
+/// What a device proves with this key and this request, in base64url.
+pub fn device(pair: &KeyPair, csr: &str, quarantine: &[&str]) -> DeviceProof {
+    let der = BASE64URL_NOPAD.decode(csr.as_bytes()).unwrap();
+    let hash = ring::digest::digest(&ring::digest::SHA256, &der);
+    let reasons = quarantine.iter().map(|reason| (*reason).to_owned()).collect();
+    DeviceProof::new(pair.der_bytes().try_into().unwrap(), hash.as_ref().try_into().unwrap(), reasons)
 }
 
 /// A request in base64url.
