@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::stack::Stack;
 
 /// How long a connection may take to stand.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long an agent waits for a silent service before it asks whether it lives.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// A client of the fridge protocol.
 pub(super) type Client = PurchaseSessionClient<Channel>;
@@ -63,15 +66,29 @@ pub(super) fn issue(stack: &Stack, count: usize) -> Result<Vec<Fridge>, Fault> {
 pub(super) async fn connect(fridges: &[Fridge], address: &str) -> Result<Vec<Client>, Fault> {
     let mut clients = Vec::with_capacity(fridges.len());
     for fridge in fridges {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(Fault::of("a service's address"))?;
-        let knock = Knock { address: address.to_owned(), tls: Arc::clone(&fridge.tls) };
-        let channel = endpoint.connect_with_connector(knock).await.map_err(|error| {
-            let why = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-            Fault::new(format!("{} cannot connect to {address}: {error}{why}", fridge.id))
-        })?;
-        clients.push(PurchaseSessionClient::new(channel));
+        clients.push(client(Arc::clone(&fridge.tls), address, Arc::default()).await?);
     }
     Ok(clients)
+}
+
+/// Connects a fridge as its agent does to the service at `address`, `host:port`. A client whose connection was closed
+/// makes another for the next call; `connects` counts them.
+///
+/// # Errors
+/// [`Fault`] when it cannot be reached.
+pub(super) async fn client(
+    tls: Arc<rustls::ClientConfig>,
+    address: &str,
+    connects: Arc<AtomicUsize>,
+) -> Result<Client, Fault> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(Fault::of("a service's address"))?;
+    let endpoint = endpoint.http2_keep_alive_interval(SILENCE).keep_alive_timeout(SILENCE);
+    let knock = Knock { address: address.to_owned(), tls, connects };
+    let channel = endpoint.connect_with_connector(knock).await.map_err(|error| {
+        let why = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        Fault::new(format!("a fridge cannot connect to {address}: {error}{why}"))
+    })?;
+    Ok(PurchaseSessionClient::new(channel))
 }
 
 /// The key that cards are sealed to.
@@ -92,6 +109,7 @@ pub(super) async fn sealing_key(client: &Client) -> Result<SealingKey, Fault> {
 struct Knock {
     address: String,
     tls: Arc<rustls::ClientConfig>,
+    connects: Arc<AtomicUsize>,
 }
 
 type Stream = TokioIo<TlsStream<TcpStream>>;
@@ -107,6 +125,7 @@ impl Service<Uri> for Knock {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let (address, tls) = (self.address.clone(), Arc::clone(&self.tls));
+        self.connects.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             let tcp = TcpStream::connect(&address).await?;
             tcp.set_nodelay(true)?;

@@ -7,14 +7,21 @@
 mod alarm;
 mod bare;
 mod bare_hsm;
+mod bare_tls;
+mod clients;
 mod commit;
 mod figure;
+mod fleet;
 mod fridges;
 mod ground;
+mod handshakes;
 mod hsm;
 mod https;
+mod idle;
+mod many;
 mod part;
 mod process;
+mod revocation;
 mod rows;
 mod session;
 mod sessions;
@@ -43,6 +50,18 @@ pub enum Name {
     Alarm,
     /// Whole card sessions a second
     Sessions,
+    /// Handshakes that purchase-session accepts
+    Handshakes,
+    /// Memory of a fridge that is connected and says nothing
+    Idle,
+    /// From the word of a person to the closed stream of a revoked fridge
+    Revocation,
+}
+
+impl Name {
+    /// What needs the whole machine, in the order in which it is measured: purchase-session is started anew for `idle`,
+    /// and after `revocation` half of the fridges have no certificate.
+    const ON_GROUND: [Self; 5] = [Self::Alarm, Self::Sessions, Self::Handshakes, Self::Idle, Self::Revocation];
 }
 
 /// Tells whoever waits what is being done.
@@ -68,10 +87,14 @@ pub async fn bench(layout: Layout, name: Option<Name>, json: Option<&Path>) -> R
     if wanted(Name::Tokenize) {
         figures.push(tokenize::measure(&layout, &progress).await?);
     }
-    if wanted(Name::Alarm) || wanted(Name::Sessions) {
+    let names: Vec<Name> = Name::ON_GROUND.into_iter().filter(|which| wanted(*which)).collect();
+    if !names.is_empty() {
+        if names.iter().any(|name| matches!(name, Name::Idle | Name::Revocation)) {
+            fleet::room()?;
+        }
         let meals = if wanted(Name::Sessions) { sessions::MEALS } else { 2 * alarm::PURCHASES };
         let mut ground = Ground::lay(layout, meals, &progress).await?;
-        let measured = on_ground(&mut ground, wanted(Name::Alarm), wanted(Name::Sessions), &progress).await;
+        let measured = on_ground(&mut ground, &names, &progress).await;
         progress.say("everything is ended");
         ground.end().await;
         figures.extend(measured?);
@@ -82,21 +105,22 @@ pub async fn bench(layout: Layout, name: Option<Name>, json: Option<&Path>) -> R
     Ok(figure::table(&figures))
 }
 
-async fn on_ground(
-    ground: &mut Ground,
-    alarm: bool,
-    sessions: bool,
-    progress: &Progress,
-) -> Result<Vec<Figure>, Fault> {
-    let mut figures = Vec::new();
-    if alarm {
-        figures.push(alarm::measure(ground, progress).await?);
-    }
-    if sessions {
-        let mut hsm = tokenize::part(ground.stack.layout(), "bench-hsm").await?;
-        let measured = sessions::measure(ground, &mut hsm, progress).await;
-        hsm.end().await;
-        figures.push(measured?);
+async fn on_ground(ground: &mut Ground, names: &[Name], progress: &Progress) -> Result<Vec<Figure>, Fault> {
+    let mut figures = Vec::with_capacity(names.len());
+    for name in names {
+        figures.push(match name {
+            Name::Alarm => alarm::measure(ground, progress).await?,
+            Name::Sessions => {
+                let mut hsm = tokenize::part(ground.stack.layout(), "bench-hsm").await?;
+                let measured = sessions::measure(ground, &mut hsm, progress).await;
+                hsm.end().await;
+                measured?
+            }
+            Name::Handshakes => handshakes::measure(ground, progress).await?,
+            Name::Idle => idle::measure(ground, progress).await?,
+            Name::Revocation => revocation::measure(ground, progress).await?,
+            Name::Tokenize => continue,
+        });
     }
     Ok(figures)
 }

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use super::bare_tls::Acceptor;
+use super::clients::Crowd;
 use super::{bare, hsm};
 use crate::Fault;
 use crate::layout::Layout;
@@ -28,6 +30,10 @@ pub enum Kind {
     Hsm,
     /// Serves by rote.
     Server,
+    /// Accepts connections and does nothing else.
+    Acceptor,
+    /// Plays thousands of fridges.
+    Crowd,
 }
 
 /// A running part.
@@ -97,6 +103,11 @@ impl Part {
         }
     }
 
+    /// Its process id.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Ends the part.
     pub(super) async fn end(self) {
         let Self { mut child, commands, .. } = self;
@@ -112,12 +123,14 @@ impl Part {
 /// # Errors
 /// [`Fault`] when the input cannot be read.
 pub async fn be(kind: Kind, layout: &Layout) -> Result<(), Fault> {
-    let mut hsm = None;
+    let (mut hsm, mut acceptor, mut crowd) = (None, Acceptor::default(), Crowd::default());
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = commands.next_line().await.map_err(Fault::of("the commands"))? {
         let answer = match kind {
             Kind::Hsm => told(hsm::obey(&mut hsm, layout, &line).await),
             Kind::Server => told(serve(&line).await),
+            Kind::Acceptor => told(acceptor.obey(&line).await),
+            Kind::Crowd => told(crowd.obey(&line).await),
         };
         say(&answer?);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use crate::Fault;
 use crate::stack::Stack;
@@ -36,10 +36,7 @@ impl Processes {
     /// # Errors
     /// [`Fault`] when one is gone.
     pub(super) fn cpu_ms(&self) -> Result<BTreeMap<String, u64>, Fault> {
-        self.each(|pid| {
-            let text = read(pid, "stat")?;
-            ticks(&text).map(|ticks| ticks * TICK_MS).ok_or_else(|| Fault::new("/proc has another form".to_owned()))
-        })
+        self.each(cpu_ms)
     }
 
     /// The most memory that each has ever had resident, in KiB.
@@ -49,7 +46,7 @@ impl Processes {
     pub(super) fn peak_kib(&self) -> Result<BTreeMap<String, u64>, Fault> {
         self.each(|pid| {
             let text = read(pid, "status")?;
-            peak(&text).ok_or_else(|| Fault::new("/proc has another form".to_owned()))
+            memory(&text, "VmHWM:").ok_or_else(another_form)
         })
     }
 
@@ -84,6 +81,41 @@ impl Drop for Paused {
     }
 }
 
+/// Milliseconds of CPU time that a process has used since it began.
+///
+/// # Errors
+/// [`Fault`] when it is gone.
+pub(super) fn cpu_ms(pid: u32) -> Result<u64, Fault> {
+    ticks(&read(pid, "stat")?).map(|ticks| ticks * TICK_MS).ok_or_else(another_form)
+}
+
+/// The memory that a process has resident now, in KiB.
+///
+/// # Errors
+/// [`Fault`] when it is gone.
+pub(super) fn resident_kib(pid: u32) -> Result<u64, Fault> {
+    memory(&read(pid, "status")?, "VmRSS:").ok_or_else(another_form)
+}
+
+/// Lets this process, and those that it starts from now on, have as many files open as the system allows it.
+///
+/// # Errors
+/// [`Fault`] when that is less than `needed`.
+pub(super) fn open_files(needed: u64) -> Result<(), Fault> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Some(most) = maximum.filter(|most| *most < needed) {
+        return Err(Fault::new(format!(
+            "this measurement has {needed} files open in one process, and the system allows {most}: raise the hard limit \
+             (ulimit -Hn) and measure again"
+        )));
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).map_err(Fault::of("the limit of open files"))
+}
+
+fn another_form() -> Fault {
+    Fault::new("/proc has another form".to_owned())
+}
+
 fn read(pid: u32, file: &str) -> Result<String, Fault> {
     let path = PathBuf::from(format!("/proc/{pid}/{file}"));
     std::fs::read_to_string(&path).map_err(Fault::io("read", &path))
@@ -98,8 +130,8 @@ fn ticks(stat: &str) -> Option<u64> {
     user.checked_add(system)
 }
 
-fn peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn memory(status: &str, which: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(which))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -113,8 +145,9 @@ mod tests {
     fn the_kernels_texts_are_read() {
         let stat = "12 (a b) c) S 1 12 12 0 -1 4194560 500 0 0 0 120 34 0 0 20 0 3 0 9 1 2 3";
         assert_eq!(ticks(stat), Some(154));
-        assert_eq!(peak("Name:\tx\nVmHWM:\t   23456 kB\nVmRSS:\t 1 kB\n"), Some(23_456));
-        assert_eq!((ticks("nothing"), peak("nothing")), (None, None));
+        let status = "Name:\tx\nVmHWM:\t   23456 kB\nVmRSS:\t 1 kB\n";
+        assert_eq!((memory(status, "VmHWM:"), memory(status, "VmRSS:")), (Some(23_456), Some(1)));
+        assert_eq!((ticks("nothing"), memory("nothing", "VmRSS:")), (None, None));
     }
 
     #[test]

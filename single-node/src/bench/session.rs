@@ -165,6 +165,11 @@ impl Line {
         }
     }
 
+    /// Waits until the stream has ended, however it does.
+    pub(super) async fn ended(&mut self) {
+        while let Ok(Some(_)) = self.answers.message().await {}
+    }
+
     /// Shuts the door, waits for the receipt and for the stream to end.
     ///
     /// # Errors
