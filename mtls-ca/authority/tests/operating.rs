@@ -57,7 +57,7 @@ impl Room {
         let output = self.token.apply(&mut command).stdin(Stdio::null()).output().unwrap();
         let (said, complained) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.success(), complained.is_empty(), "{said}{complained}");
-        if output.status.success() { Ok(said) } else { Err(complained) }
+        if output.status.success() { Ok(said) } else { Err(format!("{said}{complained}")) }
     }
 
     /// Has a person agree to the act that lies there, and gives his approval's file.
@@ -116,6 +116,7 @@ fn an_intermediate_is_rotated_from_a_terminal() {
     assert!(room.step("device").contains("taint device-1"));
     let held = room.run(&["rotate", "device", "next", "--yes"]).unwrap_err();
     assert!(held.contains("1 certificate under device-1 live until"), "{held}");
+    assert!(held.contains("The step may be taken from 20"), "{held}");
     let status = room.status();
     assert!(status["next"][1]["refused"].as_str().unwrap().contains("under device-1"));
     assert!(status["next"][1]["possible_from_unix_s"].as_i64().unwrap() > 1_790_000_000);

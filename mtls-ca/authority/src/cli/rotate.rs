@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::people::{approvals, write_act};
 use super::shared::{CliError, Place, moment};
-use crate::{Decision, Proposal, Standing};
+use crate::{AuthorityError, Decision, Proposal, Refusal, Standing};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -241,7 +241,7 @@ pub(super) fn rotate(arguments: &Rotate, now_unix_s: i64, out: &mut dyn Write) -
         DirectionArgument::Back => Direction::Back,
     };
     let tier = arguments.tier.into();
-    let proposal = authority.propose(tier, direction, now_unix_s)?;
+    let proposal = authority.propose(tier, direction, now_unix_s).or_else(|error| when(error, out))?;
     let act_file = arguments.act.clone().unwrap_or_else(|| authority.dir().join("act.json"));
     let written = match &proposal.to_sign {
         Some(act) if !arguments.yes => Some(write_act(&act_file, act)?),
@@ -275,6 +275,16 @@ pub(super) fn rotate(arguments: &Rotate, now_unix_s: i64, out: &mut dyn Write) -
         (None, true) => writeln!(out, "Next: larder-ca status --dir {}.", authority.dir().display())?,
     }
     Ok(())
+}
+
+/// Tells people the moment from which on a step will be taken, beside the reason why it is not.
+fn when(error: AuthorityError, out: &mut dyn Write) -> Result<Proposal, CliError> {
+    if let AuthorityError::Refused(Refusal::Rotation(why)) = &error
+        && let Some(from) = why.possible_from_unix_s()
+    {
+        writeln!(out, "Nothing was done. The step may be taken from {} on.", moment(from))?;
+    }
+    Err(error.into())
 }
 
 fn shown(proposal: &Proposal, act: &str, done: bool, out: &mut dyn Write) -> io::Result<()> {
