@@ -1,8 +1,15 @@
-//! Fridge agents that run in this process, each with the identity its authority issued and a journal of its own.
+//! Fridge agents that run in this process, each with a journal of its own. Where a test or a measurement names a fridge by
+//! a key in a file, its identity is the one the authority issued; otherwise it is got and kept by the fridge's TPM.
+
+use std::sync::Arc;
 
 use ca_identity::{ServiceName, SpiffeId};
+use ca_mtls::{HeldClient, TrustBundle};
 use fridge_agent::AgentConfig;
+use fridge_identity::{Certified, Event, Keeper, Settings};
 use pci_contract::FridgeId;
+use rustls::ClientConfig;
+use tpm_sandbox::Boot;
 
 use crate::Fault;
 use crate::issuer::Party;
@@ -17,6 +24,71 @@ pub fn config(stack: &Stack, fridge: &str) -> Result<AgentConfig, Fault> {
     let service = SpiffeId::service(stack.issuer().trust_domain(), ServiceName::PurchaseSession);
     let tls =
         ca_mtls::client_config(&identity, &bundle, &service, &[b"h2"]).map_err(Fault::of("a fridge's identity"))?;
+    agent(stack, fridge, tls)
+}
+
+/// Gives a fridge power with this firmware, and has its TPM get the first certificate. `told` hears what comes of it; none
+/// when it said that the fridge is to be given up.
+///
+/// # Errors
+/// [`Fault`] when the TPM cannot be used.
+pub async fn certified(
+    stack: &Stack,
+    fridge: &str,
+    firmware: Boot,
+    mut told: impl FnMut(&Event) -> Going,
+) -> Result<Option<(AgentConfig, Certified)>, Fault> {
+    let keeper = keeper(stack, fridge, firmware).await?;
+    let (given_up, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut given_up = Some(given_up);
+    let first = Certified::first(keeper, |event| {
+        if told(event) == Going::Stop {
+            drop(given_up.take());
+        }
+    });
+    let certified = tokio::select! {
+        first = first => first,
+        _ = stopped => None,
+    };
+    let Some(certified) = certified else { return Ok(None) };
+    Ok(Some((shown_by(stack, fridge, certified.client())?, certified)))
+}
+
+/// The configuration of the agent of `fridge`, which shows what this client shows.
+///
+/// # Errors
+/// [`Fault`] when its journal cannot be used.
+pub fn shown_by(stack: &Stack, fridge: &str, client: &HeldClient) -> Result<AgentConfig, Fault> {
+    let service = SpiffeId::service(stack.issuer().trust_domain(), ServiceName::PurchaseSession);
+    agent(stack, fridge, client.config(&service, &[b"h2"]).map_err(Fault::of("a fridge's identity"))?)
+}
+
+/// Whether to wait on for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Going {
+    /// Yes.
+    On,
+    /// No.
+    Stop,
+}
+
+async fn keeper(stack: &Stack, fridge: &str, firmware: Boot) -> Result<Keeper, Fault> {
+    let enrolment = stack.enrolment()?;
+    let domain = stack.issuer().trust_domain();
+    let party = SpiffeId::fridge(domain, fridge).map_err(Fault::of("a fridge's name"))?;
+    let service = SpiffeId::service(domain, ServiceName::PurchaseSession);
+    let address = stack.address(PURCHASE).unwrap_or_default().to_owned();
+    let bundle = TrustBundle::load(&stack.layout().authority().join("root.pem")).map_err(Fault::of("the bundle"))?;
+    let fridge = fridge.to_owned();
+    let opened = tokio::task::spawn_blocking(move || {
+        let tpm = enrolment.boot(&fridge, &firmware)?;
+        let settings = Settings::new(&tpm, party, service, &address, bundle).map_err(Fault::of("a TPM"))?;
+        Keeper::open(settings, authority::now_unix_s, fridge_agent::clock::chance).map_err(Fault::of("a TPM"))
+    });
+    opened.await.map_err(Fault::of("opening a TPM"))?
+}
+
+fn agent(stack: &Stack, fridge: &str, tls: Arc<ClientConfig>) -> Result<AgentConfig, Fault> {
     let address = stack.address(PURCHASE).ok_or_else(|| Fault::new("purchase-session has no address".to_owned()))?;
     let name = FridgeId::parse(fridge).map_err(Fault::of("a fridge's name"))?;
     AgentConfig::new(name, address, tls, stack.layout().journal(fridge)).map_err(Fault::of("a fridge's journal"))

@@ -200,7 +200,8 @@ async fn stack(args: StackArgs, layout: Layout) -> Result<(), Fault> {
     };
     let mut end = End::new()?;
     let starting = async {
-        let stack = Stack::start(layout, &told).await?;
+        let mut stack = Stack::start(layout, &told).await?;
+        stack.start_enrolment(&told).await?;
         crate::load::load_once(&stack, &world, &told).await?;
         Ok::<Stack, Fault>(stack)
     };

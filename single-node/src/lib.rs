@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod day;
 pub mod demo;
+pub mod enrolment;
 mod fault;
 pub mod hsm;
 pub mod issuer;

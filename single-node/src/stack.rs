@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::children::{Children, Pid, Service};
 use crate::control::Control;
+use crate::enrolment::Enrolment;
 use crate::hsm::Token;
 use crate::issuer::{Issuer, Party};
 use crate::layout::{self, Layout};
@@ -37,6 +38,8 @@ pub struct Stack {
     control: Control,
     clients: BTreeMap<&'static str, Ops>,
     monitor: Ops,
+    ca: Token,
+    enrolment: Option<Arc<Enrolment>>,
 }
 
 impl Stack {
@@ -72,7 +75,30 @@ impl Stack {
         let monitor = client(&issuer, ServiceName::PurchaseSession, &addresses, &MONITOR)?;
         let control = Control::new(&processor.control_url)?;
         let renewing = tokio::spawn(renew(Arc::clone(&issuer)));
-        Ok(Self { layout, issuer, addresses, children, renewing, control, clients, monitor })
+        Ok(Self { layout, issuer, addresses, children, renewing, control, clients, monitor, ca, enrolment: None })
+    }
+
+    /// Starts what fridges with a TPM get their certificates from, too.
+    ///
+    /// # Errors
+    /// [`Fault`] names the part that did not start, and its log.
+    pub async fn start_enrolment(&mut self, told: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
+        told("the authority's ACME server, the attestation service, a maker of TPMs");
+        let authority = self.address(AUTHORITY).unwrap_or_default().to_owned();
+        let enrolment = Enrolment::start(&self.layout, &self.issuer, &self.ca, &authority, &mut self.children).await?;
+        let more = enrolment.addresses().map(|(name, address)| (name.to_owned(), address.to_owned()));
+        self.addresses.extend(more);
+        self.enrolment = Some(Arc::new(enrolment));
+        Ok(())
+    }
+
+    /// Where fridges with a TPM get their certificates.
+    ///
+    /// # Errors
+    /// [`Fault`] when that was not started.
+    pub fn enrolment(&self) -> Result<Arc<Enrolment>, Fault> {
+        let enrolment = self.enrolment.as_ref().map(Arc::clone);
+        enrolment.ok_or_else(|| Fault::new("the attestation service was not started".to_owned()))
     }
 
     /// Where everything is kept.
@@ -143,6 +169,7 @@ impl Stack {
             "processor_control": self.control.url(),
             "pids": pids,
             "logs": self.layout.root().join("log"),
+            "enrolment": self.enrolment.as_ref().map(|enrolment| enrolment.for_others()).transpose()?,
         });
         let path = self.layout.endpoints();
         let partial = path.with_extension("partial");

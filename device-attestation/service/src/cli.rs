@@ -70,7 +70,13 @@ impl Command {
 }
 
 async fn serve(config: &Path, now_unix_s: fn() -> i64) -> Result<(), ServeError> {
-    let service = Service::open(Config::load(config)?, now_unix_s).await?;
+    let config = Config::load(config)?;
+    let ready_file = config.ready_file.clone();
+    let service = Service::open(config, now_unix_s).await?;
+    if let Some(path) = &ready_file {
+        let address = format!("{}\n", service.address()?);
+        std::fs::write(path, address).map_err(|error| ServeError::file(path, &error.to_string()))?;
+    }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(address = %service.address()?, "the attestation service listens");
     service

@@ -37,6 +37,9 @@ pub struct Config {
     pub reference_values: PathBuf,
     /// The public key, PEM, with which that list must be signed.
     pub reference_values_key: PathBuf,
+    /// Is written with the address once the service answers.
+    #[serde(default)]
+    pub ready_file: Option<PathBuf>,
     /// The authority, which certifies attestation keys.
     pub authority: AuthorityConfig,
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ca_identity::{SpiffeId, TrustDomain};
-use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SignatureScheme};
 
 use crate::provider::provider;
 use crate::verify::{ClientChain, ClientJudge, ServerJudge};
@@ -45,7 +45,8 @@ pub fn client_config(
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, MtlsError> {
     let key = Arc::new(ArcSwap::new(identity.certified()));
-    client(key, Arc::new(ArcSwap::new(bundle.roots())), expected_server, alpn)
+    let roots = Arc::new(ArcSwap::new(bundle.roots()));
+    client(roots, expected_server, alpn, |builder| builder.with_client_cert_resolver(Arc::new(Current(key))))
 }
 
 /// The chain verifier for clients under these roots.
@@ -77,20 +78,20 @@ pub(crate) fn server(
     Ok(Arc::new(config))
 }
 
-/// A client's configuration over parts that may be swapped while it runs.
+/// A client's configuration over roots that may be swapped while it runs; `shows` says what the client shows of itself.
 pub(crate) fn client(
-    key: Arc<ArcSwap<CertifiedKey>>,
     roots: Arc<ArcSwap<RootCertStore>>,
     expected_server: &SpiffeId,
     alpn: &[&[u8]],
+    shows: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
 ) -> Result<Arc<ClientConfig>, MtlsError> {
     let judge = ServerJudge::new(roots, expected_server.clone(), provider());
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|why| MtlsError::Config(why.to_string()))?
         .dangerous() // rustls' word for "a verifier of your own"; ours judges the whole chain and then more
-        .with_custom_certificate_verifier(Arc::new(judge))
-        .with_client_cert_resolver(Arc::new(Current(key)));
+        .with_custom_certificate_verifier(Arc::new(judge));
+    let mut config = shows(builder);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;

@@ -13,16 +13,30 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ca_identity::SpiffeId;
-use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server};
 
-use crate::config::Current;
+use crate::config::{Current, client};
 use crate::provider::provider;
-use crate::{AcceptError, Identity, MtlsError};
+use crate::{AcceptError, Identity, MtlsError, TrustBundle};
+
+/// The configuration of a client that has no certificate and speaks to one of those servers, `expected_server`: it judges
+/// the server as every client of the house does, and shows nothing.
+///
+/// # Errors
+/// [`MtlsError::Config`] when rustls refuses it.
+pub fn enrolment_client_config(
+    bundle: &TrustBundle,
+    expected_server: &SpiffeId,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, MtlsError> {
+    let roots = Arc::new(ArcSwap::new(bundle.roots()));
+    client(roots, expected_server, alpn, |builder| builder.with_no_client_auth())
+}
 
 /// A server for those who have no certificate yet; for ACME and attestation alone.
 #[derive(Debug)]

@@ -15,13 +15,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ca_identity::{SpiffeId, TrustDomain};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server;
 
-use crate::config::{client, client_chain, server};
+use crate::config::{client_chain, server};
+use crate::held::swap;
 use crate::verify::ClientChain;
-use crate::{AcceptError, Identity, LiveConnection, MtlsError, Peer, Revocations, TrustBundle, accept};
+use crate::{AcceptError, HeldClient, Identity, LiveConnection, MtlsError, Reload, Revocations, TrustBundle, accept};
 
 /// Where a process finds what it is and whom it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +53,6 @@ impl IdentityFiles {
         }
         Ok((identity, bundle))
     }
-}
-
-/// What a reload did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reload {
-    /// Our certificate as it is now.
-    pub own: Peer,
-    /// Whether the certificate is another than before.
-    pub new_certificate: bool,
-    /// How many roots are trusted now.
-    pub roots: usize,
 }
 
 /// A server's configuration whose certificate and roots can be replaced while it runs.
@@ -144,13 +134,11 @@ impl ReloadingServer {
     }
 }
 
-/// A client's configuration whose certificate and roots can be replaced while it runs.
+/// A client's configuration whose certificate and roots are read from files again while it runs.
 #[derive(Debug)]
 pub struct ReloadingClient {
     files: IdentityFiles,
-    id: SpiffeId,
-    key: Arc<ArcSwap<CertifiedKey>>,
-    roots: Arc<ArcSwap<RootCertStore>>,
+    held: HeldClient,
 }
 
 impl ReloadingClient {
@@ -160,8 +148,7 @@ impl ReloadingClient {
     /// [`MtlsError`] says which file is at fault and what to do.
     pub fn new(files: IdentityFiles) -> Result<Self, MtlsError> {
         let (identity, bundle) = files.load()?;
-        let key = Arc::new(ArcSwap::new(identity.certified()));
-        Ok(Self { files, id: identity.id().clone(), key, roots: Arc::new(ArcSwap::new(bundle.roots())) })
+        Ok(Self { files, held: HeldClient::new(&identity, &bundle) })
     }
 
     /// A configuration for speaking to `expected_server`, as [`crate::client_config`] makes it; all of one client's
@@ -170,13 +157,13 @@ impl ReloadingClient {
     /// # Errors
     /// [`MtlsError::Config`] when rustls refuses it.
     pub fn config(&self, expected_server: &SpiffeId, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, MtlsError> {
-        client(Arc::clone(&self.key), Arc::clone(&self.roots), expected_server, alpn)
+        self.held.config(expected_server, alpn)
     }
 
     /// Who we are.
     #[must_use]
     pub const fn id(&self) -> &SpiffeId {
-        &self.id
+        self.held.id()
     }
 
     /// Reads the files again and swaps in what they hold; handshakes under way end with what they began with.
@@ -184,15 +171,7 @@ impl ReloadingClient {
     /// # Errors
     /// [`MtlsError`]; what was in force before stays in force.
     pub fn reload(&self) -> Result<Reload, MtlsError> {
-        let (identity, bundle) = self.files.load_as(&self.id)?;
-        self.roots.store(bundle.roots());
-        Ok(swap(&self.key, &identity, &bundle))
+        let (identity, bundle) = self.files.load()?;
+        self.held.replace(&identity, &bundle)
     }
-}
-
-fn swap(key: &ArcSwap<CertifiedKey>, identity: &Identity, bundle: &TrustBundle) -> Reload {
-    let before = key.swap(identity.certified());
-    let new_certificate = before.cert != identity.certified().cert;
-    tracing::info!(serial = identity.own().serial, new_certificate, roots = bundle.count(), "certificates reloaded");
-    Reload { own: identity.own().clone(), new_certificate, roots: bundle.count() }
 }

@@ -46,6 +46,12 @@ fn wall() -> Timestamp {
     Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
+/// The wall clock in seconds since the Unix epoch, for certificates.
+#[must_use]
+pub fn unix_s() -> i64 {
+    wall().micros() / 1_000_000
+}
+
 /// A new session id.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "the one place where the agent makes session ids")]

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ca_identity::{Role, SpiffeId, SpiffeIdError};
-use ca_mtls::{IdentityFiles, MtlsError, ReloadingClient};
+use ca_mtls::{IdentityFiles, MtlsError, ReloadingClient, TrustBundle};
+use fridge_identity::{Settings, SettingsError, TpmSettings};
 use pci_contract::{FridgeId, IdError};
 use serde::Deserialize;
 use thiserror::Error;
@@ -115,6 +116,12 @@ pub enum ConfigError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Certificates(#[from] MtlsError),
+    /// The TPM cannot be used as it is told.
+    #[error("tpm: {0}")]
+    Tpm(#[from] SettingsError),
+    /// There is no way to a certificate, or more than one.
+    #[error("name either `certificate` and `key`, or a section [tpm]")]
+    Source,
     /// The certificate names another party.
     #[error("the certificate is {found}'s, not this fridge's")]
     NotThisFridge {
@@ -133,10 +140,15 @@ pub struct FileConfig {
     pub service_address: String,
     /// The service's SPIFFE id.
     pub service_id: String,
-    /// The fridge's certificate chain, PEM.
-    pub certificate: PathBuf,
-    /// Its private key, PEM, readable by its owner alone.
-    pub key: PathBuf,
+    /// The fridge's certificate chain, PEM, when its key is in a file: for tests, since such a key can be copied.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// That key, PEM, readable by its owner alone.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// The fridge's TPM, which holds its key and gets its certificate.
+    #[serde(default)]
+    pub tpm: Option<TpmSettings>,
     /// The authority's roots, PEM.
     pub trust_bundle: PathBuf,
     /// The folder of the journal.
@@ -173,28 +185,54 @@ impl FileConfig {
         Ok(toml::from_str(text)?)
     }
 
-    /// Loads what the file names, and gives the certificates for reloading while the agent runs.
+    /// Says where the certificate comes from, and loads it if it is in a file.
     ///
     /// # Errors
     /// [`ConfigError`] says what cannot be used.
-    pub fn open(&self) -> Result<(AgentConfig, ReloadingClient), ConfigError> {
+    pub fn source(&self) -> Result<Source, ConfigError> {
         let fridge = FridgeId::parse(&self.fridge)?;
         let service = SpiffeId::parse(&self.service_id)?;
-        let files = IdentityFiles {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            bundle: self.trust_bundle.clone(),
-        };
-        let certificates = ReloadingClient::new(files)?;
-        match certificates.id().role() {
-            Role::Fridge(name) if name.as_str() == fridge.as_str() => {}
-            _ => return Err(ConfigError::NotThisFridge { found: certificates.id().to_string() }),
+        match (&self.certificate, &self.key, &self.tpm) {
+            (Some(certificate), Some(key), None) => {
+                let (certificate, key, bundle) = (certificate.clone(), key.clone(), self.trust_bundle.clone());
+                let certificates = ReloadingClient::new(IdentityFiles { certificate, key, bundle })?;
+                match certificates.id().role() {
+                    Role::Fridge(name) if name.as_str() == fridge.as_str() => Ok(Source::Files(certificates)),
+                    _ => Err(ConfigError::NotThisFridge { found: certificates.id().to_string() }),
+                }
+            }
+            (None, None, Some(tpm)) => {
+                let bundle = TrustBundle::load(&self.trust_bundle)?;
+                let party = SpiffeId::fridge(service.trust_domain(), fridge.as_str())?;
+                let settings = Settings::new(tpm, party, service, &self.service_address, bundle)?;
+                Ok(Source::Tpm(Box::new(settings)))
+            }
+            _ => Err(ConfigError::Source),
         }
-        let tls = certificates.config(&service, ALPN)?;
-        let config = AgentConfig::new(fridge, &self.service_address, tls, &self.journal)
-            .map_err(|why| ConfigError::Path { path: self.journal.clone(), why })?;
-        Ok((AgentConfig { limits: self.limits, ..config }, certificates))
     }
+
+    /// What an agent needs that speaks TLS like this.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what cannot be used.
+    pub fn agent(
+        &self,
+        tls: impl FnOnce(&SpiffeId, &[&[u8]]) -> Result<Arc<rustls::ClientConfig>, MtlsError>,
+    ) -> Result<AgentConfig, ConfigError> {
+        let tls = tls(&SpiffeId::parse(&self.service_id)?, ALPN)?;
+        let config = AgentConfig::new(FridgeId::parse(&self.fridge)?, &self.service_address, tls, &self.journal)
+            .map_err(|why| ConfigError::Path { path: self.journal.clone(), why })?;
+        Ok(AgentConfig { limits: self.limits, ..config })
+    }
+}
+
+/// Where a fridge's certificate comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// From files that somebody else replaces.
+    Files(ReloadingClient),
+    /// From the authority, for a key in the fridge's TPM.
+    Tpm(Box<Settings>),
 }
 
 #[cfg(test)]
@@ -210,6 +248,17 @@ mod tests {
         trust_bundle = "bundle.pem"
         journal = "journal"
         control_socket = "control.sock"
+    "#;
+
+    const TPM: &str = r#"
+        [tpm]
+        address = "device:/dev/tpmrm0"
+        folder = "identity"
+        authority_address = "127.0.0.1:7444"
+        authority_directory = "https://127.0.0.1:7444/acme/directory"
+        attestation_address = "127.0.0.1:7445"
+        account_key_id = "k"
+        account_key_file = "k.mac"
     "#;
 
     #[test]
@@ -230,10 +279,14 @@ mod tests {
     #[test]
     fn names_and_files_are_checked_before_anything_starts() {
         let bad = GOOD.replace("FR-0001", "4242424242424242");
-        assert!(matches!(FileConfig::parse(&bad).and_then(|c| c.open()), Err(ConfigError::Fridge(_))));
+        assert!(matches!(FileConfig::parse(&bad).and_then(|c| c.source()), Err(ConfigError::Fridge(_))));
         let bad = GOOD.replace("spiffe://", "https://");
-        assert!(matches!(FileConfig::parse(&bad).and_then(|c| c.open()), Err(ConfigError::Service(_))));
-        assert!(matches!(FileConfig::parse(GOOD).and_then(|c| c.open()), Err(ConfigError::Certificates(_))));
+        assert!(matches!(FileConfig::parse(&bad).and_then(|c| c.source()), Err(ConfigError::Service(_))));
+        assert!(matches!(FileConfig::parse(GOOD).and_then(|c| c.source()), Err(ConfigError::Certificates(_))));
+        for (key, more) in [("key = \"fridge.key\"", ""), ("", TPM)] {
+            let bad = format!("{}{more}", GOOD.replace(key, ""));
+            assert!(matches!(FileConfig::parse(&bad).and_then(|c| c.source()), Err(ConfigError::Source)), "{bad}");
+        }
         assert!(matches!(FileConfig::load(std::path::Path::new("/nonexistent")), Err(ConfigError::Path { .. })));
     }
 }

@@ -5,17 +5,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use fridge_agent::config::{ConfigError, FileConfig};
-use fridge_agent::{Agent, SimulatedFridge, control};
+use fridge_agent::{SimulatedFridge, control, sell};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static WIPING: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
-
-/// How often new certificates are looked for.
-const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let Some(path) = std::env::args_os().nth(1).map(PathBuf::from) else { return ExitCode::from(2) };
@@ -39,21 +35,15 @@ fn fail(why: &dyn std::error::Error) -> ExitCode {
 
 #[tokio::main]
 async fn run(config: &FileConfig) -> Result<(), Box<dyn std::error::Error>> {
-    let (agent_config, certificates) = config.open()?;
     let why = |why| ConfigError::Path { path: config.control_socket.clone(), why };
     let listener = control::bind(&config.control_socket).map_err(why)?;
     let (hardware, controls) = SimulatedFridge::new();
-    let mut agent = Agent::start(agent_config, hardware)?;
+    let mut term = signal(SignalKind::terminate())?;
     let control = tokio::spawn(control::serve(listener, controls));
-    let (mut term, mut beat) = (signal(SignalKind::terminate())?, tokio::time::interval(RELOAD_EVERY));
-    loop {
-        tokio::select! {
-            _ = term.recv() => break,
-            () = agent.stopped() => break,
-            _ = beat.tick() => drop(certificates.reload().inspect_err(|why| tracing::error!(%why, "not reloaded"))),
-        }
-    }
+    let sold = sell(config, hardware, async move {
+        let _ = term.recv().await;
+    })
+    .await;
     control.abort();
-    agent.stop().await;
-    Ok(())
+    Ok(sold?)
 }

@@ -1,6 +1,9 @@
 //! The key by which a TPM is known for good, its maker's certificate for it, and the credential that only this TPM opens.
 
 use attest_evidence::{Curve, Public as Area};
+use ring::digest::{SHA256, digest};
+use rustls::pki_types::alg_id;
+use rustls::sign::public_key_to_spki;
 use tss_esapi::abstraction::ek;
 use tss_esapi::constants::SessionType;
 use tss_esapi::handles::AuthHandle;
@@ -13,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::device::Step;
 use crate::error::{HANDLE, INTEGRITY, fault, says};
 use crate::template::selection_of;
-use crate::{Fault, Refusal, StoredKey, TpmError};
+use crate::{Corrupt, Fault, Refusal, StoredKey, TpmError};
 
 const MEETING: &str = "met the endorsement key's policy";
 /// Curves of endorsement keys, the one to prefer first.
@@ -40,6 +43,24 @@ pub struct Endorsement {
     pub public_area: Vec<u8>,
     /// The certificate, DER. Whether it is genuine is not looked at here.
     pub certificate: Vec<u8>,
+}
+
+impl Endorsement {
+    /// What this TPM is called for good: the SHA-256 of the endorsement key's SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// [`Corrupt::Key`] when the public area cannot be read.
+    pub fn permanent_identifier(&self) -> Result<[u8; 32], TpmError> {
+        let area = Area::parse(&self.public_area);
+        let point = area.map_err(|_| Corrupt::Key("the endorsement key's public area cannot be read"))?.key.point();
+        let algorithm = match self.curve {
+            Curve::P256 => alg_id::ECDSA_P256,
+            Curve::P384 => alg_id::ECDSA_P384,
+        };
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, &public_key_to_spki(&algorithm, point)).as_ref());
+        Ok(hash)
+    }
 }
 
 /// Reads the certificate and makes the key that it is for.

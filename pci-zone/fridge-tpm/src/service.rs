@@ -5,16 +5,14 @@
 //! with another key, request, account or order put in between, both hashes differ and nothing is signed. Whether the
 //! service is the right one, and what becomes of the verdict, is left to the agent.
 
-use attest_evidence::{Curve, HashAlgorithm, PcrSelection, Public as Area};
+use attest_evidence::{HashAlgorithm, PcrSelection};
 use attest_verdict::Transcript;
 use data_encoding::BASE64URL_NOPAD;
 use ring::digest::{SHA256, digest};
-use rustls::pki_types::alg_id;
-use rustls::sign::public_key_to_spki;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{Corrupt, Endorsement, Fault, Refusal, Statement, StoredKey, Tpm, TpmError};
+use crate::{Endorsement, Fault, Refusal, Statement, StoredKey, Tpm, TpmError};
 
 /// Where attestations live at the service.
 const ATTESTATIONS: &str = "/v1/attestations";
@@ -199,7 +197,7 @@ impl Attesting {
         let is_id = text.id.len() == ID_DIGITS && text.id.bytes().all(|digit| digit.is_ascii_hexdigit());
         let transcript = Transcript {
             challenge: &decode(&text.challenge)?,
-            permanent_identifier: &permanent_identifier(&self.endorsement)?,
+            permanent_identifier: &self.endorsement.permanent_identifier()?,
             attestation_key: &self.attestation_key.name(),
             tls_key: &self.tls_key.name(),
             csr_sha256: &sha256(&self.request),
@@ -280,17 +278,6 @@ impl Attested {
             reasons: text.reasons.iter().map(|reason| told(reason)).collect(),
         })
     }
-}
-
-/// What the service calls this fridge for good: the hash of the endorsement key's SubjectPublicKeyInfo.
-fn permanent_identifier(endorsement: &Endorsement) -> Result<[u8; 32], TpmError> {
-    let area = Area::parse(&endorsement.public_area);
-    let point = area.map_err(|_| Corrupt::Key("the endorsement key's public area cannot be read"))?.key.point();
-    let algorithm = match endorsement.curve {
-        Curve::P256 => alg_id::ECDSA_P256,
-        Curve::P384 => alg_id::ECDSA_P384,
-    };
-    Ok(sha256(&public_key_to_spki(&algorithm, point)))
 }
 
 /// The body of an answer that is none of refusal and fault.

@@ -97,7 +97,7 @@ impl<M> Permit<M> {
     pub fn fridge(&self) -> Result<FridgeId, Denied> {
         match &self.role {
             Role::Fridge(name) => FridgeId::parse(name.as_str()).map_err(|_| Denied::NotAFridge),
-            Role::Service(_) | Role::Operator(_) => Err(Denied::NotAFridge),
+            Role::Quarantined(_) | Role::Service(_) | Role::Operator(_) => Err(Denied::NotAFridge),
         }
     }
 }

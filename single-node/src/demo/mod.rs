@@ -1,6 +1,7 @@
 //! The five stories of a purchase and the refusals, told as they happen: what is seen at the fridge, what the PCI zone
 //! does, what the world outside is told. Everything shown is read from the running system; nothing is made up.
 
+mod attested;
 mod event;
 mod scan;
 mod screen;
@@ -25,19 +26,30 @@ pub async fn demo(layout: Layout, paced: bool) -> Result<Stack, Fault> {
     let screen = Screen::new(if paced { Duration::from_millis(450) } else { Duration::from_millis(120) });
     screen.title("Larder: unattended fridges that sell meals");
     screen.text("Starting both zones on this machine. Every service is a process of its own; all of them speak mutual TLS only.");
-    let bar = screen.progress(8);
+    let bar = screen.progress(9);
     let told = |what: &str| bar.step(what);
-    let stack = Stack::start(layout, &told).await?;
+    let mut stack = Stack::start(layout, &told).await?;
+    stack.start_enrolment(&told).await?;
     crate::load::load_once(&stack, &world, &told).await?;
     bar.done();
-    let stage = Stage::at(&stack, &world, &screen, 0).await?;
+    let [first, second] = fridges(&world)?;
+    let stage = Stage::at(&stack, &world, &screen, first, attested::tell(&stack, &screen, first).await?)?;
     let told = stage.tell().await;
     stage.close().await;
     told?;
-    stolen::tell(&stack, &world, &screen).await?;
+    let second = Stage::at(&stack, &world, &screen, second, attested::changed(&stack, &screen, second).await?)?;
+    stolen::tell(second, &stack, &screen).await?;
     what_it_contains(&stack, &screen).await?;
     what_it_cannot_contain(&stack, &world, &screen)?;
     Ok(stack)
+}
+
+/// The two fridges that the stories are played at.
+fn fridges(world: &World) -> Result<[&str; 2], Fault> {
+    match world.fridges.as_slice() {
+        [first, second, ..] => Ok([&first.fridge, &second.fridge]),
+        _ => Err(Fault::new("the world has too few fridges".to_owned())),
+    }
 }
 
 /// Shows the first purchase's event, whole.

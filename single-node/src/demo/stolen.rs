@@ -5,22 +5,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::attested;
 use super::screen::{Screen, Voice};
 use super::stories::{STRANGER, Shown, Stage, stranger};
-use crate::Fault;
 use crate::issuer::Party;
 use crate::stack::Stack;
-use crate::world::World;
+use crate::{Fault, enrolment};
 
 /// From the word of a person to the closed connection, at most; more than the two seconds that are promised is a failure.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether it is closed.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Tells it at the second fridge of the world.
-pub(super) async fn tell(stack: &Stack, world: &World, screen: &Screen) -> Result<(), Fault> {
+/// Tells it at this fridge.
+pub(super) async fn tell(mut stage: Stage<'_>, stack: &Stack, screen: &Screen) -> Result<(), Fault> {
     screen.title("A fridge is stolen while its door stands open");
-    let mut stage = Stage::at(stack, world, screen, 1).await?;
     let session = stage.arrive(Shown::Card(stranger(STRANGER)), "a card is swiped at another fridge").await?;
     let meal = stage.free_for_all("Lentil curry")?;
     stage.take(&[&meal]).await;
@@ -38,9 +37,15 @@ pub(super) async fn tell(stack: &Stack, world: &World, screen: &Screen) -> Resul
     screen.say(Voice::Outside, &format!("security: larder-ca revoke --party fridge/{} --yes", stage.fridge())).await;
     screen.say(Voice::Pci, &format!("a new revocation list; the fridge's connection is closed after {took} ms")).await;
     screen.say(Voice::Fridge, "it knocks again and is refused; what happens at its door stays in its journal").await;
-    stack.issuer().issue(&party)?;
-    stage.restart().await?;
-    screen.say(Voice::Fridge, "it is found, gets another certificate, and is switched on again").await;
+    stage.stop().await;
+    screen.say(Voice::Outside, "it is found: security gives it another account key (larder-acme eab new)").await;
+    let fridge = stage.fridge();
+    stack.enrolment()?.forget_account(fridge)?;
+    let again = attested::certified(stack, screen, fridge, enrolment::released()).await?;
+    stage.restart(again)?;
+    screen
+        .say(Voice::Fridge, "it is attested again, with its own TPM, and goes on where its journal says it was")
+        .await;
     let told = stage.leave(session).await;
     stage.close().await;
     told

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use fridge_agent::core::{Receipt, TouchKind};
-use fridge_agent::{Agent, AgentHandle, Controls, Seen, SimulatedFridge};
+use fridge_agent::{Agent, AgentConfig, AgentHandle, Controls, Seen, SimulatedFridge};
+use fridge_identity::Certified;
 use pci_contract::{Money, SessionId};
 use serde_json::Value;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::screen::{Screen, Voice};
+use crate::Fault;
 use crate::stack::Stack;
 use crate::world::{Card, Customer, Meal, World};
-use crate::{Fault, agents};
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -54,22 +55,23 @@ pub(super) struct Stage<'a> {
     controls: Controls,
     /// None only while it is being started again.
     agent: Option<AgentHandle>,
+    /// What keeps its certificate.
+    certified: Certified,
     taken: std::cell::RefCell<Vec<String>>,
 }
 
 impl<'a> Stage<'a> {
-    /// Puts up a fridge of the world, counted from zero.
-    pub(super) async fn at(
+    /// Puts up a fridge of the world that has a certificate.
+    pub(super) fn at(
         stack: &'a Stack,
         world: &'a World,
         screen: &'a Screen,
-        number: usize,
+        fridge: &'a str,
+        (config, certified): (AgentConfig, Certified),
     ) -> Result<Self, Fault> {
-        let own = world.fridges.get(number).ok_or_else(|| Fault::new("the world has too few fridges".to_owned()))?;
         let (hardware, controls) = SimulatedFridge::new();
-        let agent = Agent::start(agents::config(stack, &own.fridge)?, hardware).map_err(Fault::of("an agent"))?;
-        let (agent, taken) = (Some(agent), std::cell::RefCell::default());
-        Ok(Self { stack, world, screen, fridge: &own.fridge, controls, agent, taken })
+        let agent = Some(Agent::start(config, hardware).map_err(Fault::of("an agent"))?);
+        Ok(Self { stack, world, screen, fridge, controls, agent, certified, taken: std::cell::RefCell::default() })
     }
 
     /// Its name.
@@ -77,12 +79,16 @@ impl<'a> Stage<'a> {
         self.fridge
     }
 
-    /// Starts its agent again, with the identity it has now, on the journal it had.
-    pub(super) async fn restart(&mut self) -> Result<(), Fault> {
-        let config = agents::config(self.stack, self.fridge)?;
+    /// Stops its agent, in the middle of whatever it does.
+    pub(super) async fn stop(&mut self) {
         if let Some(agent) = self.agent.take() {
             agent.stop().await;
         }
+    }
+
+    /// Starts its agent again, with another certificate, on the journal it had.
+    pub(super) fn restart(&mut self, (config, certified): (AgentConfig, Certified)) -> Result<(), Fault> {
+        self.certified = certified;
         self.agent = Some(Agent::start(config, self.controls.reboot()).map_err(Fault::of("an agent"))?);
         Ok(())
     }

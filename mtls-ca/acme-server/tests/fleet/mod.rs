@@ -184,6 +184,7 @@ impl<'a> Fleet<'a> {
             maker_roots: at("makers.pem"),
             reference_values: at("values.jws"),
             reference_values_key: at("values.pem"),
+            ready_file: None,
             authority: attest_service::AuthorityConfig { address, bundle: own.bundle.clone() },
         };
         let service = Service::open(config, clock).await.unwrap();

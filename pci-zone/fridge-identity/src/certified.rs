@@ -1,0 +1,72 @@
+//! A fridge that has a certificate: what an agent needs of its keeper. It waits for the first one, has each later one shown
+//! from then on, and says when the fridge may not sell any more.
+
+use ca_mtls::{HeldClient, TrustBundle};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::{Event, Keeper};
+
+/// How many events wait for whoever listens.
+const WAITING: usize = 8;
+
+/// A fridge with a certificate, for as long as this lives.
+#[derive(Debug)]
+pub struct Certified {
+    client: HeldClient,
+    bundle: TrustBundle,
+    events: mpsc::Receiver<Event>,
+    _keeper: Running,
+}
+
+impl Certified {
+    /// Starts the keeper and waits for a certificate, however long that takes; `told` hears what comes before it, and the
+    /// certificate itself. None when the keeper ended.
+    pub async fn first(keeper: Keeper, mut told: impl FnMut(&Event)) -> Option<Self> {
+        let bundle = keeper.bundle();
+        let (sender, mut events) = mpsc::channel(WAITING);
+        let running = Running(tokio::spawn(keeper.run(sender)));
+        loop {
+            let event = events.recv().await?;
+            told(&event);
+            if let Event::Certified(identity) = event {
+                let client = HeldClient::new(&identity, &bundle);
+                return Some(Self { client, bundle, events, _keeper: running });
+            }
+        }
+    }
+
+    /// What shows the certificate of the moment.
+    #[must_use]
+    pub const fn client(&self) -> &HeldClient {
+        &self.client
+    }
+
+    /// Shows each new certificate from when it is there, until the fridge may not sell any more: then the reasons. `told`
+    /// hears everything.
+    pub async fn follow(&mut self, mut told: impl FnMut(&Event)) -> Vec<String> {
+        while let Some(event) = self.events.recv().await {
+            let replaced = match &event {
+                Event::Certified(identity) => self.client.replace(identity, &self.bundle).map(drop),
+                Event::Quarantined(_) | Event::Failed(_) => Ok(()),
+            };
+            told(&event);
+            match (replaced, event) {
+                (Err(why), _) => return vec![why.to_string()],
+                (Ok(()), Event::Quarantined(reasons)) => return reasons,
+                (Ok(()), _) => {}
+            }
+        }
+        vec!["what keeps its certificate has ended".to_owned()]
+    }
+}
+
+/// A task that ends with whoever holds it.
+#[derive(Debug)]
+struct Running(JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,139 @@
+//! One certificate, from the order to the chain: what the authority, the TPM and the attestation service say to each other
+//! through the fridge. Nothing here is kept but the account; a try that breaks anywhere is begun anew, and the key that it
+//! made in the TPM is never used.
+
+use ca_client::{Account, Challenge, Order, Span, Web};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use fridge_tpm::{
+    Attested, Attesting, Message, Reply, StoredKey, Tpm, TpmSigner, Transport, attest, attestation_object,
+};
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use crate::store::{Folder, Held};
+use crate::{EnrolError, Settings};
+
+/// The authority's name for certificates of fridges.
+const PROFILE: &str = "device";
+/// The longest log of a boot; the attestation service takes no longer one.
+const MOST_LOG_BYTES: u64 = 512 * 1_024;
+
+/// What it takes to get a certificate.
+pub(crate) struct Enrolment {
+    pub(crate) settings: Settings,
+    pub(crate) tpm: Tpm,
+    pub(crate) folder: Folder,
+    pub(crate) authority: Web,
+    pub(crate) attestation: Web,
+}
+
+impl Enrolment {
+    /// Gets a certificate for a new key. `held` is what there was before, whether or not it ran out.
+    pub(crate) async fn certificate(&self, held: Option<&Held>) -> Result<Held, EnrolError> {
+        let account = self.account().await?;
+        let attesting = self.prepared(held).await?;
+        let order = Order::place(&account, PROFILE, "permanent-identifier", &[identifier(&attesting)?]).await?;
+        let (acme_account, acme_order) = (account.thumbprint(), order.url().to_owned());
+        let attesting = Attesting { acme_account, acme_order, ..attesting };
+        let attested = self.attested(&attesting).await?;
+        for challenge in order.challenges("device-attest-01").await? {
+            self.meet(&order, &challenge, &attesting, &attested).await?;
+        }
+        let chain_pem = order.certificate(&attesting.request).await?;
+        Ok(Held { key: attesting.tls_key, chain_pem, reasons: attested.reasons })
+    }
+
+    /// The window in which the authority would have a certificate renewed, and when to ask for it again, in seconds.
+    pub(crate) async fn hint(&self, held: &Held) -> Result<(Span, u64), EnrolError> {
+        let chain = held.chain()?;
+        let leaf = chain.first().ok_or_else(|| EnrolError::Corrupt("the chain is empty".to_owned()))?;
+        Ok(ca_client::hint(&self.account().await?, leaf).await?)
+    }
+
+    /// The account with the authority, made when there is none.
+    async fn account(&self) -> Result<Account, EnrolError> {
+        let authority = self.authority.clone();
+        if let Some(credentials) = self.folder.account()? {
+            return Ok(Account::open(authority, &credentials).await?);
+        }
+        let (id, secret) = self.settings.external_account()?;
+        let (account, credentials) = Account::create(authority, &self.settings.directory, &id, &secret).await?;
+        self.folder.keep_account(&credentials)?;
+        Ok(account)
+    }
+
+    /// Asks the TPM for all that an attestation begins with; the order comes later.
+    async fn prepared(&self, held: Option<&Held>) -> Result<Attesting, EnrolError> {
+        let (tpm, settings, key_file) = (self.tpm.clone(), self.settings.clone(), self.folder.attestation_key());
+        let previous_tls_key: Option<StoredKey> = held.map(|held| held.key.clone());
+        aside(move || {
+            let tls_key = tpm.make_tls_key(settings.registers)?;
+            Ok(Attesting {
+                endorsement: tpm.endorsement()?,
+                ek_intermediates: settings.ek_intermediates.clone(),
+                attestation_key: tpm.attestation_key(&key_file)?,
+                request: TpmSigner::new(tpm, tls_key.clone()).certificate_request(settings.party.as_str())?,
+                tls_key,
+                previous_tls_key,
+                acme_account: String::new(),
+                acme_order: String::new(),
+            })
+        })
+        .await
+    }
+
+    /// Has the attestation service judge the TPM.
+    async fn attested(&self, attesting: &Attesting) -> Result<Attested, EnrolError> {
+        let (tpm, attesting, path) = (self.tpm.clone(), attesting.clone(), self.settings.event_log.clone());
+        let mut way = Way { web: self.attestation.clone(), runtime: Handle::current() };
+        aside(move || {
+            let log = crate::store::read(&path, MOST_LOG_BYTES)?.ok_or_else(|| {
+                let path = path.display();
+                EnrolError::Fault(format!("there is no log of the boot at {path}: see whether the firmware keeps one"))
+            })?;
+            Ok(attest(&tpm, &attesting, &log, &mut way)?)
+        })
+        .await
+    }
+
+    /// Meets the authority's challenge with what was attested (draft-ietf-acme-device-attest, section 5).
+    async fn meet(
+        &self,
+        order: &Order<'_>,
+        challenge: &Challenge,
+        attesting: &Attesting,
+        attested: &Attested,
+    ) -> Result<(), EnrolError> {
+        let (tpm, attesting, attested) = (self.tpm.clone(), attesting.clone(), attested.clone());
+        let authorization = challenge.key_authorization.clone();
+        let object = aside(move || Ok(attestation_object(&tpm, &attesting, &attested, &authorization)?)).await?;
+        Ok(order.meet(challenge, &json!({ "attObj": BASE64URL_NOPAD.encode(&object) })).await?)
+    }
+}
+
+/// What the authority calls this device: the hash of its endorsement key's SubjectPublicKeyInfo, hex.
+fn identifier(attesting: &Attesting) -> Result<String, EnrolError> {
+    Ok(HEXLOWER.encode(&attesting.endorsement.permanent_identifier()?))
+}
+
+/// Does what blocks on a thread that may be blocked.
+async fn aside<T: Send + 'static>(
+    what: impl FnOnce() -> Result<T, EnrolError> + Send + 'static,
+) -> Result<T, EnrolError> {
+    spawn_blocking(what).await.map_err(|why| EnrolError::Fault(format!("the TPM's answer was lost: {why}")))?
+}
+
+/// The way to the attestation service, for a thread that may be blocked.
+struct Way {
+    web: Web,
+    runtime: Handle,
+}
+
+impl Transport for Way {
+    fn post(&mut self, message: &Message) -> Result<Reply, String> {
+        let answer = self.runtime.block_on(self.web.post_json(&message.path, message.body.clone()));
+        let answer = answer.map_err(|why| why.to_string())?;
+        Ok(Reply { status: answer.status().as_u16(), body: answer.into_body().to_vec() })
+    }
+}

@@ -1,0 +1,301 @@
+//! What fridges need to get their certificates: the authority's ACME server, the attestation service with the firmware that
+//! is known to be good, a maker of TPMs and the TPMs that he makes.
+//!
+//! The maker and the TPMs stand outside our walls, so they are doubles; everything that judges them is the product. Each
+//! fridge has an external account key of its own, as a factory would give it one: made for the hash of its endorsement key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use authority::SubjectKey;
+use data_encoding::{BASE64_MIME, HEXLOWER};
+use fridge_identity::TpmSettings;
+use fridge_tpm::{Tpm, TpmAddress};
+use rustls_pki_types::alg_id;
+use serde_json::{Value, json};
+use tpm_sandbox::{Boot, Maker, SandboxTpm};
+
+use crate::children::{Children, Service};
+use crate::hsm::Token;
+use crate::issuer::{Issuer, Party};
+use crate::layout::{self, Layout};
+use crate::secrets::write_secret;
+use crate::{Fault, ports};
+
+/// The registers that the firmware of these fridges is measured into, and that keys for TLS are bound to.
+const REGISTERS: [u8; 2] = [0, 7];
+/// The names of the two services.
+pub const ACME: &str = "acme";
+/// The attestation service.
+pub const ATTESTATION: &str = "attestation";
+/// The DNS name that an ACME client of others may prove here, and what it is a name of.
+const FOREIGN: (&str, &str) = ("client.larder.internal", "console");
+
+/// The firmware that is released: what it measures.
+#[must_use]
+pub fn released() -> Boot {
+    Boot::new(&[(0, b"fridge firmware 1"), (7, b"release keys 1")])
+}
+
+/// Firmware that nobody released.
+#[must_use]
+pub fn changed() -> Boot {
+    Boot::new(&[(0, b"fridge firmware 1, changed by somebody"), (7, b"release keys 1")])
+}
+
+/// Where fridges get their certificates.
+pub struct Enrolment {
+    layout: Layout,
+    maker: Maker,
+    acme: String,
+    attestation: String,
+    http01_port: u16,
+    tpms: Mutex<BTreeMap<String, SandboxTpm>>,
+}
+
+impl Enrolment {
+    /// Starts both services, and waits until they answer.
+    ///
+    /// # Errors
+    /// [`Fault`] names what did not start.
+    pub(crate) async fn start(
+        layout: &Layout,
+        issuer: &Issuer,
+        ca: &Token,
+        authority: &str,
+        children: &mut Children,
+    ) -> Result<Self, Fault> {
+        let [acme, attestation, http01_port] = ports::free()?;
+        let (acme, attestation) = (format!("127.0.0.1:{acme}"), format!("127.0.0.1:{attestation}"));
+        let (own, kept) = (layout.clone(), layout.root().join("tpm"));
+        let maker = tokio::task::spawn_blocking(move || made(&own, &kept)).await.map_err(Fault::of("a maker"))??;
+        for name in [ATTESTATION, "authority"] {
+            issuer.issue(&Party::Service(name))?;
+        }
+        write_attestation(layout, issuer, &maker, &attestation, authority)?;
+        let services = [attestation_service(layout)?, acme_service(layout, issuer, ca, &acme, http01_port)?];
+        for service in &services {
+            children.start(service.clone())?;
+        }
+        children.all_ready(&services).await?;
+        Ok(Self { layout: layout.clone(), maker, acme, attestation, http01_port, tpms: Mutex::default() })
+    }
+
+    /// The addresses of both services, by name.
+    pub(crate) fn addresses(&self) -> [(&'static str, &str); 2] {
+        [(ACME, &self.acme), (ATTESTATION, &self.attestation)]
+    }
+
+    /// Gives a fridge's TPM power, with this firmware; the maker makes one for a fridge that has none, and the authority an
+    /// external account key for it. Blocks for a second or two.
+    ///
+    /// # Errors
+    /// [`Fault`] when the TPM or the key cannot be made.
+    pub fn boot(&self, fridge: &str, firmware: &Boot) -> Result<TpmSettings, Fault> {
+        let folder = self.layout.root().join("tpm").join(fridge);
+        let mut tpms = self.tpms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tpm = match tpms.remove(fridge) {
+            Some(tpm) => tpm,
+            None => self.maker.make(&folder).map_err(Fault::of("a TPM"))?,
+        };
+        tpm.boot(firmware).map_err(Fault::of("a TPM's boot"))?;
+        let address = tpm.address().unwrap_or_default();
+        let event_log = tpm.event_log();
+        tpms.insert(fridge.to_owned(), tpm);
+        drop(tpms);
+        let key = folder.join("account-key.json");
+        if !key.exists() {
+            let id = identifier(&address)?;
+            let made =
+                self.account_key(&format!("fridge/{fridge}"), &["--ek-sha256", &id], &folder.join("account-key"))?;
+            std::fs::write(&key, made.to_string()).map_err(Fault::io("write", &key))?;
+        }
+        let text = std::fs::read(&key).map_err(Fault::io("read", &key))?;
+        let key: Value = serde_json::from_slice(&text).map_err(Fault::of("an external account key"))?;
+        let kid = key.get("kid").and_then(Value::as_str).unwrap_or_default();
+        Ok(TpmSettings {
+            address,
+            event_log,
+            folder: folder.join("identity"),
+            maker_intermediates: Some(self.maker.issuer()),
+            registers: REGISTERS.to_vec(),
+            authority_address: self.acme.clone(),
+            authority_directory: self.directory(),
+            attestation_address: self.attestation.clone(),
+            account_key_id: kid.to_owned(),
+            account_key_file: folder.join("account-key"),
+        })
+    }
+
+    /// Has the authority give a fridge another external account key, and forgets its account: what a security team does for
+    /// a fridge that was stolen and found.
+    ///
+    /// # Errors
+    /// [`Fault`] when a file cannot be removed.
+    pub fn forget_account(&self, fridge: &str) -> Result<(), Fault> {
+        let folder = self.layout.root().join("tpm").join(fridge);
+        for name in ["account-key", "account-key.json", "identity/account.json"] {
+            let file = folder.join(name);
+            if file.exists() {
+                std::fs::remove_file(&file).map_err(Fault::io("remove", &file))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an ACME client, and an attesting device, of others need.
+    ///
+    /// # Errors
+    /// [`Fault`] when no external account key can be made for them.
+    pub(crate) fn for_others(&self) -> Result<Value, Fault> {
+        let (dns, service) = FOREIGN;
+        let file = self.layout.root().join("tpm").join("foreign-account-key");
+        let kept = file.with_extension("json");
+        if !kept.exists() {
+            let key = self.account_key(&format!("service/{service}"), &["--dns", dns], &file)?;
+            std::fs::write(&kept, key.to_string()).map_err(Fault::io("write", &kept))?;
+        }
+        let text = std::fs::read(&kept).map_err(Fault::io("read", &kept))?;
+        let key: Value = serde_json::from_slice(&text).map_err(Fault::of("an external account key"))?;
+        Ok(json!({
+            "directory": self.directory(),
+            "attestation": format!("https://{}", self.attestation),
+            "tpm_maker_root": self.maker.root(),
+            "http01": { "name": dns, "port": self.http01_port, "resolves_to": "127.0.0.1" },
+            "external_account": key,
+        }))
+    }
+
+    fn directory(&self) -> String {
+        format!("https://{}/acme/directory", self.acme)
+    }
+
+    /// Has `larder-acme` make an external account key; what it says of it.
+    fn account_key(&self, party: &str, allows: &[&str], out: &Path) -> Result<Value, Fault> {
+        let mut command = Command::new(layout::binary("larder-acme")?);
+        command.args(["eab", "new", "--json", "--id", party, "--database"]).arg(database(&self.layout));
+        command.args(allows).arg("--out").arg(out);
+        serde_json::from_slice(&run(command, "larder-acme eab new")?).map_err(Fault::of("an external account key"))
+    }
+}
+
+/// The maker, and one TPM: with it he makes his own certificates, which the attestation service must know.
+fn made(layout: &Layout, folder: &Path) -> Result<Maker, Fault> {
+    let maker = Maker::open(&folder.join("maker")).map_err(Fault::of("a maker of TPMs"))?;
+    if !maker.root().exists() {
+        maker.make(&layout.root().join("tpm").join("first")).map_err(Fault::of("a TPM"))?;
+    }
+    Ok(maker)
+}
+
+/// What the authority calls the TPM at this address.
+fn identifier(address: &str) -> Result<String, Fault> {
+    let address: TpmAddress = address.parse().map_err(Fault::of("a TPM's address"))?;
+    let endorsement = Tpm::open(&address).and_then(|tpm| tpm.endorsement()).map_err(Fault::of("a TPM"))?;
+    Ok(HEXLOWER.encode(&endorsement.permanent_identifier().map_err(Fault::of("a TPM's key"))?))
+}
+
+fn database(layout: &Layout) -> PathBuf {
+    layout.state("acme.sqlite")
+}
+
+fn acme_service(layout: &Layout, issuer: &Issuer, ca: &Token, address: &str, http01: u16) -> Result<Service, Fault> {
+    let (certificate, key, _) = issuer.files(&Party::Service("authority"));
+    let arguments = [
+        ("--dir", layout.authority().display().to_string()),
+        ("--database", database(layout).display().to_string()),
+        ("--listen", address.to_owned()),
+        ("--origin", format!("https://{address}")),
+        ("--certificate", certificate.display().to_string()),
+        ("--key", key.display().to_string()),
+        ("--http01-port", http01.to_string()),
+        ("--resolve", format!("{}=127.0.0.1:{http01}", FOREIGN.0)),
+        ("--ready-file", layout.ready(ACME).display().to_string()),
+    ];
+    let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    Ok(Service {
+        name: ACME.to_owned(),
+        binary: layout::binary("larder-acme")?,
+        arguments: std::iter::once("serve".to_owned()).chain(arguments).collect(),
+        environment: vec![("SOFTHSM2_CONF".to_owned(), ca.conf.clone())],
+        log: layout.log(ACME),
+        ready: layout.ready(ACME),
+    })
+}
+
+fn attestation_service(layout: &Layout) -> Result<Service, Fault> {
+    let config = layout.config(ATTESTATION).display().to_string();
+    Ok(Service {
+        name: ATTESTATION.to_owned(),
+        binary: layout::binary("larder-attest")?,
+        arguments: vec!["serve".to_owned(), "--config".to_owned(), config],
+        environment: Vec::new(),
+        log: layout.log(ATTESTATION),
+        ready: layout.ready(ATTESTATION),
+    })
+}
+
+/// Writes the attestation service's settings, and the signed list of the firmware that is released.
+fn write_attestation(
+    layout: &Layout,
+    issuer: &Issuer,
+    maker: &Maker,
+    listen: &str,
+    authority: &str,
+) -> Result<(), Fault> {
+    let (list, signed) = (layout.state("firmware.json"), layout.state("firmware.jws"));
+    let (key, public) = (layout.state("firmware.key"), layout.state("firmware.pub"));
+    if !signed.exists() {
+        let (point, pair) = SubjectKey::generate().map_err(Fault::of("a key for the list of firmware"))?;
+        write_secret(&key, pair.expose())?;
+        let spki = rustls::sign::public_key_to_spki(&alg_id::ECDSA_P256, point.point());
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}-----END PUBLIC KEY-----\n", wrapped(&spki));
+        std::fs::write(&public, pem).map_err(Fault::io("write", &public))?;
+        std::fs::write(&list, firmware().to_string()).map_err(Fault::io("write", &list))?;
+        let mut command = Command::new(layout::binary("larder-attest")?);
+        command.args(["sign-values", "--values"]).arg(&list).arg("--key").arg(&key).arg("--out").arg(&signed);
+        run(command, "larder-attest sign-values")?;
+    }
+    let (certificate, own_key, bundle) = issuer.files(&Party::Service(ATTESTATION));
+    let config = json!({
+        "listen": listen,
+        "certificate": certificate,
+        "key": own_key,
+        "database": layout.state("attestation.sqlite"),
+        "maker_roots": maker.root(),
+        "reference_values": signed,
+        "reference_values_key": public,
+        "ready_file": layout.ready(ATTESTATION),
+        "authority": { "address": authority, "bundle": bundle },
+    });
+    let text = toml::to_string(&config).map_err(Fault::of("the attestation service's settings"))?;
+    let path = layout.config(ATTESTATION);
+    std::fs::write(&path, text).map_err(Fault::io("write", &path))
+}
+
+/// The list of released firmware.
+fn firmware() -> Value {
+    let boot = released();
+    let events = boot.events().map(|(register, hash)| json!({"register": register, "sha256": HEXLOWER.encode(&hash)}));
+    json!({
+        "version": 1,
+        "registers": REGISTERS,
+        "tls_key_policies": [HEXLOWER.encode(&boot.policy(&REGISTERS))],
+        "firmware": [{"name": "fridge firmware 1", "events": events.collect::<Vec<_>>()}],
+    })
+}
+
+fn wrapped(der: &[u8]) -> String {
+    BASE64_MIME.encode(der).replace("\r\n", "\n")
+}
+
+/// Runs a command of ours; what it wrote.
+fn run(mut command: Command, name: &str) -> Result<Vec<u8>, Fault> {
+    let output = command.output().map_err(Fault::of(name))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(Fault::new(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr))))
+}
