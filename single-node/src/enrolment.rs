@@ -24,8 +24,10 @@ use crate::layout::{self, Layout};
 use crate::secrets::write_secret;
 use crate::{Fault, ports};
 
-/// The registers that the firmware of these fridges is measured into, and that keys for TLS are bound to.
+/// The registers that the firmware of these fridges is measured into.
 const REGISTERS: [u8; 2] = [0, 7];
+/// The register of who may release firmware, which keys for TLS are bound to: they outlive an update and nothing else.
+const RELEASES: [u8; 1] = [7];
 /// The names of the two services.
 pub const ACME: &str = "acme";
 /// The attestation service.
@@ -120,7 +122,7 @@ impl Enrolment {
             event_log,
             folder: folder.join("identity"),
             maker_intermediates: Some(self.maker.issuer()),
-            registers: REGISTERS.to_vec(),
+            registers: RELEASES.to_vec(),
             authority_address: self.acme.clone(),
             authority_directory: self.directory(),
             attestation_address: self.attestation.clone(),
@@ -282,7 +284,7 @@ fn firmware() -> Value {
     json!({
         "version": 1,
         "registers": REGISTERS,
-        "tls_key_policies": [HEXLOWER.encode(&boot.policy(&REGISTERS))],
+        "tls_key_policies": [HEXLOWER.encode(&boot.policy(&RELEASES))],
         "firmware": [{"name": "fridge firmware 1", "events": events.collect::<Vec<_>>()}],
     })
 }

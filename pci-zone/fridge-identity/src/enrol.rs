@@ -1,11 +1,16 @@
 //! One certificate, from the order to the chain: what the authority, the TPM and the attestation service say to each other
-//! through the fridge. Nothing here is kept but the account; a try that breaks anywhere is begun anew, and the key that it
-//! made in the TPM is never used.
+//! through the fridge.
+//!
+//! A try that breaks anywhere is begun anew, with the same key for TLS: it is kept from when it was made, because the
+//! attestation service lets each key be followed by one key, and would take one that comes with another for a copy.
+
+use std::path::Path;
 
 use ca_client::{Account, Challenge, Order, Span, Web};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use fridge_tpm::{
-    Attested, Attesting, Message, Reply, StoredKey, Tpm, TpmSigner, Transport, attest, attestation_object,
+    Attested, Attesting, Message, Refusal, Reply, StoredKey, Tpm, TpmError, TpmSigner, Transport, attest,
+    attestation_object,
 };
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -65,16 +70,17 @@ impl Enrolment {
 
     /// Asks the TPM for all that an attestation begins with; the order comes later.
     async fn prepared(&self, held: Option<&Held>) -> Result<Attesting, EnrolError> {
-        let (tpm, settings, key_file) = (self.tpm.clone(), self.settings.clone(), self.folder.attestation_key());
+        let (tpm, settings) = (self.tpm.clone(), self.settings.clone());
+        let (key_file, next_key) = (self.folder.attestation_key(), self.folder.next_key());
         let previous_tls_key: Option<StoredKey> = held.map(|held| held.key.clone());
         aside(move || {
-            let tls_key = tpm.make_tls_key(settings.registers)?;
+            let (tls_key, request) = requested(&tpm, &settings, &next_key)?;
             Ok(Attesting {
                 endorsement: tpm.endorsement()?,
                 ek_intermediates: settings.ek_intermediates.clone(),
                 attestation_key: tpm.attestation_key(&key_file)?,
-                request: TpmSigner::new(tpm, tls_key.clone()).certificate_request(settings.party.as_str())?,
                 tls_key,
+                request,
                 previous_tls_key,
                 acme_account: String::new(),
                 acme_order: String::new(),
@@ -110,6 +116,24 @@ impl Enrolment {
         let object = aside(move || Ok(attestation_object(&tpm, &attesting, &attested, &authorization)?)).await?;
         Ok(order.meet(challenge, &json!({ "attObj": BASE64URL_NOPAD.encode(&object) })).await?)
     }
+}
+
+/// The key that the certificate is to be for, and the request for it: the one of a try before, or else a new one.
+fn requested(tpm: &Tpm, settings: &Settings, file: &Path) -> Result<(StoredKey, Vec<u8>), EnrolError> {
+    let request =
+        |key: &StoredKey| TpmSigner::new(tpm.clone(), key.clone()).certificate_request(settings.party.as_str());
+    if let Some(key) = StoredKey::load(file)? {
+        match request(&key) {
+            Ok(request) => return Ok((key, request)),
+            // It was made under other releases, or is another board's: it will never sign again.
+            Err(TpmError::Refused(Refusal::Registers { .. }) | TpmError::Corrupt(_)) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    let key = tpm.make_tls_key(settings.registers)?;
+    key.keep(file)?;
+    let request = request(&key)?;
+    Ok((key, request))
 }
 
 /// What the authority calls this device: the hash of its endorsement key's SubjectPublicKeyInfo, hex.

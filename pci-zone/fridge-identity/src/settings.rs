@@ -40,8 +40,8 @@ pub struct TpmSettings {
     /// The certificates between the TPM's own and its maker's root, PEM, when the TPM holds none.
     #[serde(default)]
     pub maker_intermediates: Option<PathBuf>,
-    /// The registers that the key for TLS is bound to.
-    #[serde(default = "boot_registers")]
+    /// The registers that the key for TLS is bound to; the attestation service's list names the policies that may be.
+    #[serde(default = "release_register")]
     pub registers: Vec<u8>,
     /// The authority's address, `host:port`, and its ACME directory.
     pub authority_address: String,
@@ -59,9 +59,9 @@ fn kernel_log() -> PathBuf {
     PathBuf::from("/sys/kernel/security/tpm0/binary_bios_measurements")
 }
 
-/// The registers of firmware, its options, and what may start.
-fn boot_registers() -> Vec<u8> {
-    vec![0, 1, 2, 3, 4, 7]
+/// The register of who may release what is started (secure boot): it stays as it is through an update of the firmware.
+fn release_register() -> Vec<u8> {
+    vec![7]
 }
 
 /// Why a fridge's identity does not start.

@@ -55,6 +55,11 @@ impl Folder {
         self.0.join("attestation.key")
     }
 
+    /// The key that the next certificate is to be for, from when it was made until that certificate is held.
+    pub(crate) fn next_key(&self) -> PathBuf {
+        self.0.join("next.key")
+    }
+
     /// What is held, if anything.
     pub(crate) fn held(&self) -> Result<Option<Held>, EnrolError> {
         let path = self.0.join("certificate.json");
@@ -75,7 +80,11 @@ impl Folder {
             chain: held.chain_pem.clone(),
             reasons: held.reasons.clone(),
         };
-        self.write("certificate.json", &text)
+        self.write("certificate.json", &text)?;
+        match fs::remove_file(self.next_key()) {
+            Err(why) if why.kind() != ErrorKind::NotFound => Err(failed("remove", &self.next_key(), &why)),
+            _ => Ok(()),
+        }
     }
 
     /// The account, if there is one.
