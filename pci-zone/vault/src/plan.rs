@@ -56,6 +56,8 @@ pub enum Purpose {
     DeviceIntermediate,
     /// Signs services' and operators' certificates.
     ServiceIntermediate,
+    /// The authority's, which vouches for the attestation keys of TPMs.
+    AttestationIntermediate,
 }
 
 /// What a key is made of.
@@ -200,9 +202,10 @@ fn broken_rule(key: &PlannedKey) -> Option<&'static str> {
     let (zone, kind, mechanism, allows) = match key.purpose {
         Purpose::Sealing => (KeyZone::Pci, KeyKind::EcP256, KeyMechanism::Ecdh1Derive, KeyUse::Derive),
         Purpose::Token => (KeyZone::Pci, KeyKind::GenericSecret32, KeyMechanism::Sha256Hmac, KeyUse::Sign),
-        Purpose::Root | Purpose::DeviceIntermediate | Purpose::ServiceIntermediate => {
-            (KeyZone::Ca, KeyKind::EcP256, KeyMechanism::Ecdsa, KeyUse::Sign)
-        }
+        Purpose::Root
+        | Purpose::DeviceIntermediate
+        | Purpose::ServiceIntermediate
+        | Purpose::AttestationIntermediate => (KeyZone::Ca, KeyKind::EcP256, KeyMechanism::Ecdsa, KeyUse::Sign),
     };
     let rules = [
         (key.sensitive, "a key must be sensitive"),
