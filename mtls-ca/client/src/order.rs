@@ -15,6 +15,8 @@ use crate::{Account, AcmeError};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is looked at: for some 50 s in all.
 const LOOKS: u32 = 10;
+/// After so many, the proofs are looked at, too: some 0.35 s.
+const LOOKS_BEFORE_PROOFS: u32 = 3;
 /// The most authorizations of an order; ours have one for each of 16 names.
 const MOST_AUTHORIZATIONS: usize = 32;
 
@@ -40,6 +42,7 @@ struct ChallengeText {
     kind: String,
     url: String,
     token: String,
+    error: Option<Problem>,
 }
 
 /// An order of an account.
@@ -128,7 +131,7 @@ impl<'a> Order<'a> {
     /// Looks at the order until it stands like this.
     async fn until(&mut self, wanted: &[&str]) -> Result<(), AcmeError> {
         let mut pause = FIRST_PAUSE;
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             if wanted.contains(&self.text.status.as_str()) {
                 return Ok(());
             }
@@ -136,11 +139,25 @@ impl<'a> Order<'a> {
                 let problem = self.text.error.take().unwrap_or_default();
                 return Err(AcmeError::Refused(format!("the authority refuses: {}", problem.words())));
             }
+            if look >= LOOKS_BEFORE_PROOFS && self.text.status == "pending" {
+                self.nothing_is_wrong_with_proofs().await?;
+            }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2);
             self.text = read(&self.account.post(&self.url, None).await?)?;
         }
         Err(AcmeError::Failed("the authority did not come to an end with the order; it is asked again".to_owned()))
+    }
+
+    /// A proof that could not be decided leaves the order as it is, and the challenge says why (RFC 8555, section 8).
+    async fn nothing_is_wrong_with_proofs(&self) -> Result<(), AcmeError> {
+        for url in self.text.authorizations.iter().take(MOST_AUTHORIZATIONS) {
+            let authorization: AuthorizationText = read(&self.account.post(url, None).await?)?;
+            if let Some(problem) = authorization.challenges.into_iter().find_map(|challenge| challenge.error) {
+                return Err(AcmeError::Failed(format!("the authority cannot decide: {}", problem.words())));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -45,7 +45,7 @@ struct Inner {
 }
 
 impl Web {
-    /// The server at this address, `host:port`, that this configuration takes; see [`ca_mtls::enrolment_client_config`].
+    /// The server at this address, `host:port`, that this configuration takes; see [`ca_mtls::EnrolmentClient`].
     #[must_use]
     pub fn new(address: String, tls: Arc<ClientConfig>) -> Self {
         Self(Arc::new(Inner { address, tls, kept: Mutex::default() }))

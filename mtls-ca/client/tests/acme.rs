@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use ca_client::{Account, AcmeError, Credentials, Order, Web};
 use ca_http::{Limits, Request, Response, Server, Tls};
-use ca_mtls::{EnrolmentServer, enrolment_client_config};
+use ca_mtls::{EnrolmentClient, EnrolmentServer};
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderName, StatusCode};
 use pki::{Ask, Pki, SESSION, id, make};
@@ -73,7 +73,7 @@ impl Scripted {
             }
         };
         tokio::spawn(Server::new(tls, Limits::default(), now, answer).run(listener, std::future::pending()));
-        let tls = enrolment_client_config(&pki.bundle(), &id(SESSION), &[b"http/1.1"]).unwrap();
+        let tls = EnrolmentClient::new(&pki.bundle()).config(&id(SESSION), &[b"http/1.1"]).unwrap();
         let web = Web::new(origin.strip_prefix("https://").unwrap().to_owned(), tls);
         Self { web, origin, script, heard }
     }
@@ -195,4 +195,20 @@ async fn a_certificate_is_waited_for() {
     assert_eq!(order.certificate(b"request").await.unwrap(), "\"the chain\"");
     let paths: Vec<String> = scripted.heard.lock().unwrap().iter().map(|(path, _, _)| path.clone()).collect();
     assert_eq!(paths, ["/order", "/it", "/it", "/finalize", "/it", "/chain"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_that_cannot_be_decided_is_told_and_not_waited_for() {
+    let scripted = Scripted::start().await;
+    let (account, _) = scripted.account().await;
+    scripted.says([(201, scripted.order("pending"))]);
+    let order = Order::place(&account, "service", "dns", &[]).await.unwrap();
+    scripted.says([(); 3].map(|()| (200, scripted.order("pending"))));
+    let challenge = json!({
+        "type": "device-attest-01", "url": "u", "token": "t", "error": refused("the clock of the device is a day behind"),
+    });
+    scripted.says([(200, json!({ "status": "pending", "challenges": [challenge] }))]);
+    let why = order.certificate(b"request").await.unwrap_err();
+    let told = "the authority cannot decide: the clock of the device is a day behind";
+    assert_eq!(why, AcmeError::Failed(told.into()), "asking again is right");
 }

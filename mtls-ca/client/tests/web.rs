@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use ca_client::Web;
+use ca_client::{AcmeError, Web, next_bundle};
 use ca_http::{Limits, Request, Response, Server, Tls};
-use ca_mtls::{EnrolmentServer, enrolment_client_config};
+use ca_mtls::{EnrolmentClient, EnrolmentServer, NextBundle};
 use http::StatusCode;
 use pki::{ADMIN, Ask, Pki, SESSION, id, make};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,6 +40,12 @@ async fn start(limits: Limits) -> Running {
         match request.path.as_str() {
             "/echo" => Response::with_body(StatusCode::OK, "text/plain", request.body.to_vec()),
             "/long" => Response::with_body(StatusCode::OK, "text/plain", vec![b'x'; 300 * 1024]),
+            "/bundle" => match request.header(&http::header::IF_NONE_MATCH) {
+                None => Response::with_body(StatusCode::OK, "application/jose", "the last"),
+                Some("\"1\"") => Response::with_body(StatusCode::OK, "application/jose", "the second"),
+                Some("\"2\"") => Response::empty(StatusCode::NOT_MODIFIED),
+                Some(_) => Response::empty(StatusCode::CONFLICT),
+            },
             _ => Response::empty(StatusCode::NOT_FOUND),
         }
     };
@@ -65,7 +71,7 @@ async fn start(limits: Limits) -> Running {
 
 impl Running {
     fn client(&self, server: &str) -> Web {
-        let tls = enrolment_client_config(&self.pki.bundle(), &id(server), &[b"http/1.1"]).unwrap();
+        let tls = EnrolmentClient::new(&self.pki.bundle()).config(&id(server), &[b"http/1.1"]).unwrap();
         Web::new(format!("localhost:{}", self.address.port()), tls)
     }
 
@@ -108,7 +114,21 @@ async fn a_long_answer_another_server_and_no_server_are_told_in_words() {
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let tls = enrolment_client_config(&running.pki.bundle(), &id(SESSION), &[b"http/1.1"]).unwrap();
+    let tls = EnrolmentClient::new(&running.pki.bundle()).config(&id(SESSION), &[b"http/1.1"]).unwrap();
     let why = echo(&Web::new(free.to_string(), tls), "x").await.unwrap_err();
     assert!(why.contains(&free.to_string()) && why.contains("refused"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trust_bundle_is_asked_for_by_version() {
+    let running = start(Limits::default()).await;
+    let web = running.client(SESSION);
+    for (known, answer) in [(None, Some("the last")), (Some(1), Some("the second")), (Some(2), None)] {
+        let expected = answer.map_or(NextBundle::Unchanged, |text| NextBundle::New(text.to_owned()));
+        assert_eq!(next_bundle(&web, known).await, Ok(expected), "{known:?}");
+    }
+    let why = next_bundle(&web, Some(3)).await.unwrap_err();
+    assert!(matches!(&why, AcmeError::Failed(why) if why.contains("409")), "{why}");
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
 }

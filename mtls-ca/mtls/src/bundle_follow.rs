@@ -18,6 +18,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The least time from one question to the next, should the authority not make us wait.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
+/// After how long without a word of the authority it is an alarm that the bundle may be old.
+const ALARM_AFTER_S: i64 = 60 * 60;
+/// The most bundles that are taken one after the other; each is a decision of two people.
+const MOST_STEPS: usize = 1_000;
 
 /// What the authority answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,35 +102,88 @@ impl BundleFollower {
         E: std::fmt::Display,
         F: Future<Output = Result<NextBundle, E>>,
     {
-        let mut pause = FIRST_PAUSE;
-        let mut known = Some(self.version()).filter(|version| *version > 0);
+        let (mut pause, mut known) = (FIRST_PAUSE, self.known());
+        let begun_unix_s = (self.now_unix_s)();
         loop {
-            let failure = match ask(known).await {
-                Ok(NextBundle::Unchanged) => None,
-                Ok(NextBundle::New(text)) => self.put_in_force(&text, known.unwrap_or(0)).err().map(|error| {
-                    if known.is_none() && matches!(error, BundleError::UnknownSigner) {
-                        known = Some(0); // from the first one on: it is a long way, but each step can be believed
-                    }
-                    error.to_string()
-                }),
-                Err(error) => Some(error.to_string()),
-            };
-            let wait = match failure {
-                None => {
-                    self.heard_unix_s.store((self.now_unix_s)(), Ordering::Relaxed);
-                    known = Some(self.version()).filter(|version| *version > 0).or(known);
+            let wait = match self.step(&ask, &mut known).await {
+                Ok(_) => {
                     pause = FIRST_PAUSE;
                     LEAST_PAUSE
                 }
-                Some(error) => {
-                    self.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(error, "the last good trust bundle stays in force");
+                Err(error) => {
+                    self.tell(&error, begun_unix_s);
                     let longer = pause.saturating_mul(2).min(LONGEST_PAUSE);
                     std::mem::replace(&mut pause, longer)
                 }
             };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Asks until there is none after the one in force, as [`Self::run`] does; for who follows from certificate to
+    /// certificate. `ask` is not to wait.
+    ///
+    /// # Errors
+    /// Why a question had no answer, or one that is not believed; what was put in force before it stays.
+    pub async fn catch_up<E, F>(&self, ask: impl Fn(Option<u64>) -> F) -> Result<(), String>
+    where
+        E: std::fmt::Display,
+        F: Future<Output = Result<NextBundle, E>>,
+    {
+        let mut known = self.known();
+        for _ in 0..MOST_STEPS {
+            let led_back = known.is_none();
+            match self.step(&ask, &mut known).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(_) if led_back && known == Some(0) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Err(format!("after {MOST_STEPS} trust bundles there were still more"))
+    }
+
+    fn tell(&self, error: &str, begun_unix_s: i64) {
+        let heard_unix_s = self.heard_unix_s().max(begun_unix_s);
+        if (self.now_unix_s)().saturating_sub(heard_unix_s) >= ALARM_AFTER_S {
+            tracing::error!(
+                alarm = true,
+                error,
+                heard_unix_s,
+                "the trust bundle may be old: the authority was not heard"
+            );
+        } else {
+            tracing::warn!(error, "the last good trust bundle stays in force");
+        }
+    }
+
+    fn known(&self) -> Option<u64> {
+        Some(self.version()).filter(|version| *version > 0)
+    }
+
+    /// One question; whether there was another bundle. `known` is what is asked with.
+    async fn step<E, F>(&self, ask: &impl Fn(Option<u64>) -> F, known: &mut Option<u64>) -> Result<bool, String>
+    where
+        E: std::fmt::Display,
+        F: Future<Output = Result<NextBundle, E>>,
+    {
+        let outcome = match ask(*known).await {
+            Ok(NextBundle::Unchanged) => Ok(false),
+            Ok(NextBundle::New(text)) => self.put_in_force(&text, known.unwrap_or(0)).map(|()| true).map_err(|error| {
+                if known.is_none() && matches!(error, BundleError::UnknownSigner) {
+                    *known = Some(0); // from the first one on: it is a long way, but each step can be believed
+                }
+                error.to_string()
+            }),
+            Err(error) => Err(error.to_string()),
+        };
+        if outcome.is_ok() {
+            self.heard_unix_s.store((self.now_unix_s)(), Ordering::Relaxed);
+            *known = self.known().or(*known);
+        } else {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Checks a bundle against the one in force and takes its place; if the roots cannot be put in force, the old ones are.

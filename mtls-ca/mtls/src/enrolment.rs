@@ -16,7 +16,7 @@ use ca_identity::SpiffeId;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server};
 
@@ -24,18 +24,32 @@ use crate::config::{Current, client};
 use crate::provider::provider;
 use crate::{AcceptError, Identity, MtlsError, TrustBundle};
 
-/// The configuration of a client that has no certificate and speaks to one of those servers, `expected_server`: it judges
-/// the server as every client of the house does, and shows nothing.
-///
-/// # Errors
-/// [`MtlsError::Config`] when rustls refuses it.
-pub fn enrolment_client_config(
-    bundle: &TrustBundle,
-    expected_server: &SpiffeId,
-    alpn: &[&[u8]],
-) -> Result<Arc<ClientConfig>, MtlsError> {
-    let roots = Arc::new(ArcSwap::new(bundle.roots()));
-    client(roots, expected_server, alpn, |builder| builder.with_no_client_auth())
+/// The side of those who have no certificate, or show none: the roots that they trust, which may be replaced.
+#[derive(Debug, Clone)]
+pub struct EnrolmentClient {
+    roots: Arc<ArcSwap<RootCertStore>>,
+}
+
+impl EnrolmentClient {
+    /// Trusts these roots, until others are handed in.
+    #[must_use]
+    pub fn new(bundle: &TrustBundle) -> Self {
+        Self { roots: Arc::new(ArcSwap::new(bundle.roots())) }
+    }
+
+    /// The configuration for speaking to one of those servers, `expected_server`: it judges the server as every client of
+    /// the house does, and shows nothing. All of one client's configurations change together.
+    ///
+    /// # Errors
+    /// [`MtlsError::Config`] when rustls refuses it.
+    pub fn config(&self, expected_server: &SpiffeId, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, MtlsError> {
+        client(Arc::clone(&self.roots), expected_server, alpn, |builder| builder.with_no_client_auth())
+    }
+
+    /// Trusts these roots from the next handshake on.
+    pub fn trust(&self, bundle: &TrustBundle) {
+        self.roots.store(bundle.roots());
+    }
 }
 
 /// A server for those who have no certificate yet; for ACME and attestation alone.

@@ -18,6 +18,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The least time from one question to the next, should the authority not make us wait.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long before the lists in force are due to be replaced it is an alarm that no others come: they are signed anew every
+/// few minutes, and are good for hours.
+const ALARM_BEFORE_S: i64 = 3 * 60 * 60;
+
 /// What the authority answers a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lists {
@@ -102,12 +106,21 @@ impl Follower {
                 }
                 Some(error) => {
                     self.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(error, "the last known revocation lists stay in force");
+                    self.tell(&error);
                     let longer = pause.saturating_mul(2).min(LONGEST_PAUSE);
                     std::mem::replace(&mut pause, longer)
                 }
             };
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn tell(&self, error: &str) {
+        let horizon_s = self.horizon_s();
+        if horizon_s.is_none_or(|horizon_s| horizon_s.saturating_sub((self.now_unix_s)()) < ALARM_BEFORE_S) {
+            tracing::error!(alarm = true, error, horizon_s, "there are no revocation lists, or they grow old");
+        } else {
+            tracing::warn!(error, "the last known revocation lists stay in force");
         }
     }
 

@@ -5,7 +5,7 @@
 //! whole. A bad or half-written file therefore changes nothing: the last good one stays in force and the caller is told,
 //! so that it can alarm. A file that names another party is refused, because nobody changes who he is while running.
 //!
-//! It leaves the beat to the caller ([`ReloadingServer::reload`] reads the files when it is called), and closing
+//! It leaves when to read to `fresh` and the caller ([`ReloadingServer::reload`] reads when it is called), and closing
 //! connections whose certificate ran out to the servers, by [`crate::Peer::check_alive`].
 
 use std::path::PathBuf;
@@ -22,7 +22,9 @@ use tokio_rustls::server;
 use crate::config::{client_chain, server};
 use crate::held::swap;
 use crate::verify::ClientChain;
-use crate::{AcceptError, HeldClient, Identity, LiveConnection, MtlsError, Reload, Revocations, TrustBundle, accept};
+use crate::{
+    AcceptError, HeldClient, Identity, LiveConnection, MtlsError, Reload, Revocations, TrustBundle, Watched, accept,
+};
 
 /// Where a process finds what it is and whom it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +140,7 @@ impl ReloadingServer {
 #[derive(Debug)]
 pub struct ReloadingClient {
     files: IdentityFiles,
+    watched: Watched,
     held: HeldClient,
 }
 
@@ -147,8 +150,9 @@ impl ReloadingClient {
     /// # Errors
     /// [`MtlsError`] says which file is at fault and what to do.
     pub fn new(files: IdentityFiles) -> Result<Self, MtlsError> {
+        let watched = files.watched();
         let (identity, bundle) = files.load()?;
-        Ok(Self { files, held: HeldClient::new(&identity, &bundle) })
+        Ok(Self { files, watched, held: HeldClient::new(&identity, &bundle) })
     }
 
     /// A configuration for speaking to `expected_server`, as [`crate::client_config`] makes it; all of one client's
@@ -164,6 +168,12 @@ impl ReloadingClient {
     #[must_use]
     pub const fn id(&self) -> &SpiffeId {
         self.held.id()
+    }
+
+    /// The files, watched since before they were read for the first time.
+    #[must_use]
+    pub fn watched(&self) -> Watched {
+        self.watched.clone()
     }
 
     /// Reads the files again and swaps in what they hold; handshakes under way end with what they began with.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_mtls::{AcceptError, EnrolmentServer, MtlsError, client_config, enrolment_client_config, peer};
+use ca_mtls::{AcceptError, EnrolmentClient, EnrolmentServer, MtlsError, client_config, peer};
 use pki::{ADMIN, FRIDGE, LIMIT, Pki, SESSION, id};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
@@ -72,9 +72,13 @@ async fn a_party_with_a_certificate_is_not_asked_for_it() {
 #[tokio::test]
 async fn who_enrols_judges_the_server_and_shows_nothing() {
     let (pki, other) = (Pki::new("root"), Pki::new("root"));
-    let client = |pki: &Pki, server| enrolment_client_config(&pki.bundle(), &id(server), &[b"http/1.1"]).unwrap();
+    let client = |pki: &Pki, server| EnrolmentClient::new(&pki.bundle()).config(&id(server), &[b"http/1.1"]).unwrap();
     let met = meet(&server(&pki), client(&pki, SESSION)).await;
     assert_eq!((met.seen.id, met.shown), (id(SESSION), false));
+    let follows = EnrolmentClient::new(&other.bundle());
+    let config = follows.config(&id(SESSION), &[b"http/1.1"]).unwrap();
+    follows.trust(&pki.bundle());
+    assert_eq!(meet(&server(&pki), config).await.seen.id, id(SESSION), "roots are replaced while it runs");
     for (wrong, why) in [(client(&pki, ADMIN), "another party"), (client(&other, SESSION), "another root")] {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let connecting = TlsConnector::from(wrong).connect(ServerName::try_from(HOST).unwrap(), near);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ca_client::Web;
 use ca_identity::{ServiceName, SpiffeId, TrustDomain};
-use ca_mtls::{TrustBundle, enrolment_client_config};
+use ca_mtls::{EnrolmentClient, TrustBundle};
 use serde::Deserialize;
 
 use crate::RenewError;
@@ -19,7 +19,7 @@ pub struct Config {
     pub authority_address: String,
     /// Its ACME directory.
     pub authority_directory: String,
-    /// The roots under which it must be, PEM; each certificate's service gets a copy.
+    /// The roots under which it must be, PEM; read anew for each certificate.
     pub trust_bundle: PathBuf,
     /// The trust domain.
     pub trust_domain: String,
@@ -70,16 +70,24 @@ impl Config {
         Ok(config)
     }
 
-    /// The way to the authority.
+    /// The way to the authority, and what trusts for it.
     ///
     /// # Errors
     /// [`RenewError::Refused`] when the trust bundle or the trust domain is none.
-    pub fn authority(&self) -> Result<Web, RenewError> {
+    pub fn authority(&self) -> Result<(Web, EnrolmentClient), RenewError> {
         let refused = |why: &dyn std::fmt::Display| RenewError::Refused(why.to_string());
-        let bundle = TrustBundle::load(&self.trust_bundle).map_err(|why| refused(&why))?;
+        let client = EnrolmentClient::new(&self.roots()?);
         let server = SpiffeId::service(&self.domain()?, ServiceName::Authority);
-        let tls = enrolment_client_config(&bundle, &server, &[b"http/1.1"]).map_err(|why| refused(&why))?;
-        Ok(Web::new(self.authority_address.clone(), tls))
+        let tls = client.config(&server, &[b"http/1.1"]).map_err(|why| refused(&why))?;
+        Ok((Web::new(self.authority_address.clone(), tls), client))
+    }
+
+    /// The roots as they are in the file now: a service that follows the authority replaces it.
+    ///
+    /// # Errors
+    /// [`RenewError::Refused`] when there are none.
+    pub fn roots(&self) -> Result<TrustBundle, RenewError> {
+        TrustBundle::load(&self.trust_bundle).map_err(|why| RenewError::Refused(why.to_string()))
     }
 
     /// The trust domain, parsed.

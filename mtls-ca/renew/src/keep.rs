@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ca_client::{Situation, Span, Web};
-use ca_mtls::Identity;
+use ca_mtls::{EnrolmentClient, Identity};
 
 use crate::order::{self, Certified};
 use crate::responder::Board;
@@ -23,6 +23,8 @@ pub struct Renewal {
     pub wanted: Wanted,
     /// The way to the authority.
     pub authority: Web,
+    /// Whose roots that way goes by.
+    pub trusts: EnrolmentClient,
     /// Where proofs are left.
     pub board: Board,
     /// The binary's clock, seconds since the Unix epoch.
@@ -36,7 +38,8 @@ pub struct Renewal {
 /// # Errors
 /// [`RenewError`]; the files are as they were.
 pub async fn renew(renewal: &Renewal) -> Result<i64, RenewError> {
-    let Renewal { config, wanted, authority, board, .. } = renewal;
+    let Renewal { config, wanted, authority, trusts, board, .. } = renewal;
+    trusts.trust(&config.roots()?);
     let Certified { chain_pem, key_pem } =
         order::certificate(authority, &config.authority_directory, wanted, board).await?;
     let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem.as_bytes());

@@ -28,15 +28,16 @@ async fn main() -> ExitCode {
 
 async fn run(path: &std::path::Path) -> Result<(), RenewError> {
     let config = Config::load(path)?;
-    let authority = config.authority()?;
+    let (authority, trusts) = config.authority()?;
     let responder = Responder::bind(config.http01_listen).await?;
     let board = responder.board();
     let mut running = JoinSet::new();
     running.spawn(responder.run());
     for wanted in config.wanted.clone() {
-        let (config, authority, board) = (config.clone(), authority.clone(), board.clone());
+        let (config, board) = (config.clone(), board.clone());
+        let (authority, trusts) = (authority.clone(), trusts.clone());
         let (now_unix_s, chance) = (clock::now_unix_s as fn() -> i64, clock::chance as fn() -> u64);
-        running.spawn(Renewal { config, wanted, authority, board, now_unix_s, chance }.run());
+        running.spawn(Renewal { config, wanted, authority, trusts, board, now_unix_s, chance }.run());
     }
     let failed = |why: std::io::Error| RenewError::Fault(format!("signals cannot be waited for: {why}"));
     let (mut terminate, mut interrupt) =

@@ -55,8 +55,8 @@ fn no_chance() -> u64 {
 
 fn renewal(settings: &Path, responder: &Responder, now_unix_s: fn() -> i64) -> Renewal {
     let config = Config::load(settings).unwrap();
-    let (authority, wanted) = (config.authority().unwrap(), config.wanted[0].clone());
-    Renewal { config, wanted, authority, board: responder.board(), now_unix_s, chance: no_chance }
+    let ((authority, trusts), wanted) = (config.authority().unwrap(), config.wanted[0].clone());
+    Renewal { config, wanted, authority, trusts, board: responder.board(), now_unix_s, chance: no_chance }
 }
 
 /// Thirteen hours from now: past the middle of a day.
