@@ -6,9 +6,10 @@
 //! and on a beat. A key that was made after the revocation is good: somebody has looked at the device since.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use authority::{Authority, SignedList, read_log};
+use ca_acme::{Certificate, Order, Revoked};
 use ca_identity::{Role, SpiffeId};
 use data_encoding::HEXLOWER;
 use ring::digest::{Context, SHA256};
@@ -22,49 +23,66 @@ use crate::store::{Bar, Store};
 const REASONS: [u8; 2] = [1, 9];
 
 type Hash = [u8; 32];
+/// Certificates on the lists, by serial number in lower-case hex.
+type Listed = BTreeMap<String, Revoked>;
 
 /// What was read of the lists.
 #[derive(Debug, Default)]
-pub(crate) struct Bars(Mutex<Option<Hash>>);
+pub(crate) struct Bars(Mutex<(Option<Hash>, Listed)>);
 
 impl Bars {
     /// Reads the lists if they changed, and bars the keys that they concern; whether they changed.
     pub(crate) async fn look(&self, authority: &Arc<Authority>, store: &Store) -> Result<bool, AcmeServerError> {
-        let (authority, seen) = (Arc::clone(authority), *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (authority, seen) = (Arc::clone(authority), self.seen().0);
         let read = tokio::task::spawn_blocking(move || read(&authority, seen)).await;
         let read = read.map_err(|why| AcmeServerError::system("reading lists ended", std::io::Error::other(why)))??;
-        let Some((hash, bars)) = read else { return Ok(false) };
+        let Some((hash, listed, bars)) = read else { return Ok(false) };
         for bar in &bars {
             if store.bar(bar).await? {
                 let Bar { party, reason, .. } = bar;
                 tracing::warn!(%party, reason, "a revocation bars the party's external account keys");
             }
         }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+        *self.seen() = (Some(hash), listed);
         Ok(true)
+    }
+
+    /// An order with what the lists, as they were read last, say of its certificate: a certificate that `larder-ca revoke`
+    /// took back is not revoked by anybody's word to this server.
+    pub(crate) fn with_lists(&self, order: Order) -> Order {
+        let Some(certificate) = order.certificate() else { return order };
+        let listed = self.seen().1.get(&certificate.serial).copied();
+        let certificate = Certificate { revoked: certificate.revoked.or(listed), ..certificate.clone() };
+        order.issued(certificate)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, (Option<Hash>, Listed)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What the lists of now say, unless they are those that were seen.
-fn read(authority: &Authority, seen: Option<Hash>) -> Result<Option<(Hash, Vec<Bar>)>, AcmeServerError> {
+#[allow(clippy::type_complexity, reason = "a name would say no more")]
+fn read(authority: &Authority, seen: Option<Hash>) -> Result<Option<(Hash, Listed, Vec<Bar>)>, AcmeServerError> {
     let lists = authority.lists()?;
     let hash = hash(&lists);
     if Some(hash) == seen {
         return Ok(None);
     }
-    let mut stolen = BTreeMap::new();
+    let mut listed = Listed::new();
     for list in &lists {
-        stolen.extend(revoked(list)?);
+        listed.extend(revoked(list)?);
     }
     let mut bars = Vec::new();
-    if !stolen.is_empty() {
+    if listed.values().any(|revoked| REASONS.contains(&revoked.reason)) {
         read_log(authority.dir(), |entry| {
-            if let (Some((unix_s, reason)), Some(party)) = (stolen.get(&entry.serial), fridge(&entry.subject)) {
+            let revoked = listed.get(&entry.serial).filter(|revoked| REASONS.contains(&revoked.reason));
+            if let (Some(Revoked { unix_s, reason }), Some(party)) = (revoked, fridge(&entry.subject)) {
                 bars.push(Bar { party, unix_s: *unix_s, reason: *reason });
             }
         })?;
     }
-    Ok(Some((hash, bars)))
+    Ok(Some((hash, listed, bars)))
 }
 
 /// The fridge whose certificate this was, in quarantine or not; none of anybody else.
@@ -85,14 +103,15 @@ fn hash(lists: &[SignedList]) -> Hash {
     hash
 }
 
-/// The serial numbers on a list, lower-case hex, that bar somebody, with when and why.
-fn revoked(list: &SignedList) -> Result<BTreeMap<String, (i64, u8)>, AcmeServerError> {
+/// What a list names, with when and why.
+fn revoked(list: &SignedList) -> Result<Listed, AcmeServerError> {
     let Ok((_, parsed)) = CertificateRevocationList::from_der(&list.list) else {
         return Err(AcmeServerError::corrupt("a revocation list", "it cannot be read"));
     };
-    let entries = parsed.iter_revoked_certificates().filter_map(|entry| {
-        let reason = entry.reason_code().map(|(_, reason)| reason.0).filter(|reason| REASONS.contains(reason))?;
-        Some((HEXLOWER.encode(entry.raw_serial()), (entry.revocation_date.timestamp(), reason)))
+    let entries = parsed.iter_revoked_certificates().map(|entry| {
+        let reason = entry.reason_code().map_or(0, |(_, reason)| reason.0);
+        let revoked = Revoked { unix_s: entry.revocation_date.timestamp(), reason };
+        (HEXLOWER.encode(entry.raw_serial()), revoked)
     });
     Ok(entries.collect())
 }

@@ -11,7 +11,7 @@ use authority::{Authority, AuthorityConfig, Pin};
 use ca_acme::{EabKey, Grant};
 use ca_http::{Limits, Server, Tls};
 use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, SpiffeId, TrustDomain};
-use ca_mtls::{EnrolmentServer, Identity};
+use ca_mtls::{EnrolmentServer, Identity, Watched};
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -157,8 +157,9 @@ async fn serve(arguments: Serve, shutdown: impl Future<Output = ()>) -> Result<(
     let config = AuthorityConfig::load(&arguments.dir, arguments.pin_file.map(Pin::File))?;
     let authority = tokio::task::spawn_blocking(move || Authority::open(&config)).await;
     let authority = authority.map_err(|why| AcmeServerError::system("opening ended", std::io::Error::other(why)))??;
-    let identity = Identity::load(&arguments.certificate, &arguments.key)?;
-    let tls = Tls::Enrolment(Arc::new(EnrolmentServer::new(&identity, &[b"http/1.1"])?));
+    let own = Watched::new(vec![arguments.certificate.clone(), arguments.key.clone()]);
+    let identity = || Identity::load(&arguments.certificate, &arguments.key);
+    let tls = Arc::new(EnrolmentServer::new(&identity()?, &[b"http/1.1"])?);
     let store = Store::open(&arguments.place.database).await?;
     let resolve: BTreeMap<String, SocketAddr> = arguments.resolve.into_iter().collect();
     let http01 = Http01 { port: arguments.http01_port, resolve };
@@ -172,9 +173,12 @@ async fn serve(arguments: Serve, shutdown: impl Future<Output = ()>) -> Result<(
     tracing::info!(%address, origin = arguments.origin, "ready");
     let limits = Limits { body_bytes: ca_acme::MOST_BODY_BYTES, ..Limits::default() };
     let keeping = tokio::spawn(Arc::clone(&server).keep());
-    Server::new(tls, limits, now_unix_s, move |request| Arc::clone(&server).answer(request))
-        .run(listener, shutdown)
-        .await;
+    let shown = Tls::Enrolment(Arc::clone(&tls));
+    let server = Server::new(shown, limits, now_unix_s, move |request| Arc::clone(&server).answer(request));
+    tokio::select! {
+        () = server.run(listener, shutdown) => {}
+        () = own.keep_fresh(|| identity().and_then(|identity| tls.replace(&identity))) => {}
+    }
     keeping.abort();
     Ok(())
 }

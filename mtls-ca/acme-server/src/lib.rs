@@ -9,6 +9,7 @@
 
 mod attestation;
 mod bars;
+mod bundles;
 pub mod cli;
 pub mod clock;
 mod error;

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authority::Authority;
+use authority::{Authority, BUNDLE_PATH};
 use ca_acme::{
-    Acme, Answer, ApprovedOrder, Body, Chance, Context, Effect, Kind, Needs, Order, ProbeHttp01, Problem, Profile,
-    Proof, Request, Revoke, Urls, VerifyDeviceAttestation,
+    Acme, Answer, ApprovedOrder, Body, Chance, Context, Effect, Kind, Needs, Order, OrderBy, ProbeHttp01, Problem,
+    Profile, Proof, Request, Revoke, Urls, VerifyDeviceAttestation,
 };
 use http::{HeaderName, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::attestation::{self, Judged};
 use crate::bars::Bars;
+use crate::bundles::Bundles;
 use crate::error::AcmeServerError;
 use crate::load::load;
 use crate::probe::Http01;
@@ -38,6 +39,7 @@ pub struct AcmeServer {
     acme: Mutex<Acme>,
     http01: Http01,
     bars: Bars,
+    bundles: Arc<Bundles>,
     probes: Semaphore,
     now_unix_s: fn() -> i64,
 }
@@ -61,9 +63,11 @@ impl AcmeServer {
             acme,
             http01,
             bars: Bars::default(),
+            bundles: Arc::default(),
             probes: Semaphore::new(MOST_PROBES),
             now_unix_s,
         };
+        server.bars.look(&server.authority, &server.store).await?;
         server.resume().await?;
         Ok(Arc::new(server))
     }
@@ -105,16 +109,18 @@ impl AcmeServer {
     /// Answers one request. A client that goes away meanwhile does not stop what it began half way.
     pub async fn answer(self: Arc<Self>, request: ca_http::Request) -> ca_http::Response {
         let path = request.path.clone();
-        let handled = tokio::spawn(async move { self.handle(&request).await }).await;
-        match handled.unwrap_or_else(|why| Err(AcmeServerError::system("a request ended", std::io::Error::other(why))))
-        {
-            Ok(answer) => response(answer),
-            Err(error) => {
-                tracing::error!(%error, path, "a request could not be served");
-                let problem = Problem::new(Kind::ServerInternal, "something of ours failed; ask again in a moment");
-                response(Answer { status: 500, headers: Vec::new(), body: Body::Problem(problem) })
+        let handled = tokio::spawn(async move {
+            match request.path.as_str() {
+                BUNDLE_PATH => self.bundles.answer(&self.authority, &request).await,
+                _ => self.handle(&request).await.map(response),
             }
-        }
+        });
+        let ended = |why| AcmeServerError::system("a request ended", std::io::Error::other(why));
+        handled.await.map_err(ended).flatten().unwrap_or_else(|error| {
+            tracing::error!(%error, path, "a request could not be served");
+            let problem = Problem::new(Kind::ServerInternal, "something of ours failed; ask again in a moment");
+            response(Answer { status: 500, headers: Vec::new(), body: Body::Problem(problem) })
+        })
     }
 
     async fn handle(self: &Arc<Self>, request: &ca_http::Request) -> Result<Answer, AcmeServerError> {
@@ -164,7 +170,11 @@ impl AcmeServer {
         if is_device && self.bars.look(&self.authority, &self.store).await? {
             return load(&self.store, needs, now_unix_s).await;
         }
-        Ok(context)
+        let order = match needs.order {
+            Some(OrderBy::RenewalId(_)) => context.order.map(|order| self.bars.with_lists(order)),
+            _ => context.order,
+        };
+        Ok(Context { order, ..context })
     }
 
     /// Looks at the authority's lists again and again, for ever: they name what was revoked for a few days only.

@@ -65,6 +65,16 @@ fn a_service_gets_a_certificate_that_names_it_and_is_in_the_log() {
             let certificate = ca_acme::Certificate::of_chain(&fetched.text).unwrap();
             let info = running.ask("GET", &format!("renewal-info/{}", certificate.renewal_id), "").await;
             assert_eq!(info.status, 200, "{}", info.text);
+            let window = info.json()["suggestedWindow"]["end"].clone();
+
+            // Taken back by the security team and not over ACME: the client is told to renew at once.
+            let which = authority::Which::Serial(certificate.serial.clone());
+            house.authority.revoke(&which, authority::Reason::Superseded, authority::now_unix_s()).unwrap();
+            running.stop().await;
+            let running = house.start().await; // which reads the lists when it begins, and each minute
+            let info = running.ask("GET", &format!("renewal-info/{}", certificate.renewal_id), "").await;
+            let now = info.json()["suggestedWindow"]["end"].clone();
+            assert!(now.as_str() < window.as_str(), "{now} is before {window}");
             running.stop().await;
         })
     });

@@ -36,11 +36,21 @@ impl IssuedFiles {
         key_pem: Option<&str>,
         bundle_pem: &str,
     ) -> Result<Self, AuthorityError> {
+        let written = Self::replace(out, chain, key_pem)?;
+        write(&written.bundle, bundle_pem.as_bytes(), 0o644)?;
+        Ok(written)
+    }
+
+    /// Writes `cert.pem` and `key.pem` as [`Self::write`] does, and leaves `bundle.pem` to whoever follows the authority's
+    /// bundle with it.
+    ///
+    /// # Errors
+    /// [`Fault::Disk`].
+    pub fn replace(out: &Path, chain: &IssuedChain, key_pem: Option<&str>) -> Result<Self, AuthorityError> {
         make_dir(out)?;
         let key = key_pem.map(|pem| write(&out.join("key.pem"), pem.as_bytes(), 0o600)).transpose()?;
         let certificate = write(&out.join("cert.pem"), chain.chain_pem.as_bytes(), 0o644)?;
-        let bundle = write(&out.join("bundle.pem"), bundle_pem.as_bytes(), 0o644)?;
-        Ok(Self { certificate, key, bundle })
+        Ok(Self { certificate, key, bundle: out.join("bundle.pem") })
     }
 }
 
@@ -129,6 +139,8 @@ mod tests {
         IssuedFiles::write(dir.path(), &chain("one"), Some("key one"), "bundle").unwrap();
         let again = IssuedFiles::write(dir.path(), &chain("two"), None, "bundle").unwrap();
         assert_eq!(again.key, None);
+        let followed = IssuedFiles::replace(dir.path(), &chain("two"), None).unwrap().bundle;
+        assert_eq!(fs::read_to_string(followed).unwrap(), "bundle", "it is another's to replace");
         assert_eq!(fs::read_to_string(dir.path().join("cert.pem")).unwrap(), "two");
         assert_eq!(fs::read_to_string(dir.path().join("key.pem")).unwrap(), "key one");
     }

@@ -52,6 +52,7 @@ pub use journal::Head;
 pub use key::{KeyPairPem, SubjectKey};
 pub use log::{Entry, EntryState, Kind, read_log};
 pub use order::{Names, Order, Profile};
+pub use publish_bundle::{PATH as BUNDLE_PATH, hand_out};
 pub use revoke::{SignedList, Taken, Which, revoked_serials};
 pub use rotate::{Proposal, Standing};
 pub use serve::{Listen, serve};

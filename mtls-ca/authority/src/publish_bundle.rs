@@ -1,4 +1,5 @@
-//! The trust bundle for its followers: `GET /bundle`, the one after the version that is asked with.
+//! The trust bundle for its followers: `GET /bundle`, the one after the version that is asked with; and for those who take it
+//! along with their certificates.
 //!
 //! A follower says in `If-None-Match` which version it has in force (RFC 9110, section 13.1.2) and waits here for the next, at
 //! most `wait_s` seconds. So the question is the acknowledgement; it is noted under the name in the certificate, before the
@@ -17,7 +18,7 @@ use crate::bundles::PublishedBundle;
 use crate::publish::wait_s;
 
 /// Where it is asked for.
-pub(crate) const PATH: &str = "/bundle";
+pub const PATH: &str = "/bundle";
 
 /// Every bundle there ever was, by its place.
 pub(crate) type Bundles = Arc<Vec<PublishedBundle>>;
@@ -29,47 +30,71 @@ pub(crate) async fn answer(
     acknowledged: Arc<Mutex<Acknowledged>>,
     now_unix_s: fn() -> i64,
 ) -> Response {
-    let problem = |status, code, why: &str| Response::from(Problem::of_code(status, code, why));
-    if request.method != Method::GET {
-        return problem(StatusCode::METHOD_NOT_ALLOWED, "method", "the trust bundle can only be read");
-    }
     let Some(Role::Service(service)) = request.peer.as_ref().map(|peer| peer.id.role().clone()) else {
-        let why = "the services of the house follow the bundle; others get it with their certificates";
+        let why = "the services of the house follow the bundle; others get it where they get their certificates";
         return problem(StatusCode::FORBIDDEN, "not_a_service", why);
     };
     let Ok(wait_s) = wait_s(request.query.as_deref()) else {
         let why = "wait_s must be a whole number of seconds, and there is no other parameter";
         return problem(StatusCode::BAD_REQUEST, "query", why);
     };
-    let Ok(known) = version(request.header(&header::IF_NONE_MATCH)) else {
-        return problem(StatusCode::BAD_REQUEST, "version", "If-None-Match must be a version in quotes, such as \"3\"");
+    let known = match known(&request, &published.borrow()) {
+        Ok(known) => known,
+        Err(response) => return response,
     };
-    let last = published.borrow().last().map_or(0, |bundle| bundle.version);
-    if known.is_some_and(|known| known > last) {
-        tracing::error!(%service, ?known, last, "a follower has a newer trust bundle than this authority");
-        return problem(StatusCode::CONFLICT, "ahead", "this authority has no bundle so new; was it set back?");
-    }
     if let Some(known) = known {
         note(acknowledged, service, known, now_unix_s()).await;
     }
     let changed = published.wait_for(|bundles| next(bundles, known).is_some());
     match tokio::time::timeout(Duration::from_secs(wait_s), changed).await {
-        Ok(Ok(bundles)) => next(&bundles, known).map_or_else(
-            || Problem::fault().into(),
-            |bundle| {
-                Response::with_body(StatusCode::OK, "application/jose", bundle.text.clone())
-                    .header(header::ETAG, &format!("\"{}\"", bundle.version))
-            },
-        ),
+        Ok(Ok(bundles)) => handed_out(next(&bundles, known), known),
         // Nothing new in time, or the authority is ending.
-        Err(_) | Ok(Err(_)) => {
-            Response::empty(StatusCode::NOT_MODIFIED).header(header::ETAG, &format!("\"{}\"", known.unwrap_or(0)))
-        }
+        Err(_) | Ok(Err(_)) => handed_out(None, known),
     }
 }
 
+/// Answers who takes the bundle along with a certificate: at once, and whoever it is, since a bundle says nothing that is
+/// secret and is believed by its signature alone. `bundles` is every bundle there ever was, by its place.
+#[must_use]
+pub fn hand_out(request: &Request, bundles: &[PublishedBundle]) -> Response {
+    match known(request, bundles) {
+        Ok(known) => handed_out(next(bundles, known), known),
+        Err(response) => response,
+    }
+}
+
+/// The version that is asked with, if it can be.
+fn known(request: &Request, bundles: &[PublishedBundle]) -> Result<Option<u64>, Response> {
+    if request.method != Method::GET {
+        return Err(problem(StatusCode::METHOD_NOT_ALLOWED, "method", "the trust bundle can only be read"));
+    }
+    let Ok(known) = version(request.header(&header::IF_NONE_MATCH)) else {
+        let why = "If-None-Match must be a version in quotes, such as \"3\"";
+        return Err(problem(StatusCode::BAD_REQUEST, "version", why));
+    };
+    let last = bundles.last().map_or(0, |bundle| bundle.version);
+    if known.is_some_and(|known| known > last) {
+        tracing::error!(?known, last, "somebody has a newer trust bundle than this authority");
+        return Err(problem(StatusCode::CONFLICT, "ahead", "this authority has no bundle so new; was it set back?"));
+    }
+    Ok(known)
+}
+
+fn handed_out(next: Option<&PublishedBundle>, known: Option<u64>) -> Response {
+    match next {
+        Some(bundle) => Response::with_body(StatusCode::OK, "application/jose", bundle.text.clone())
+            .header(header::ETAG, &format!("\"{}\"", bundle.version)),
+        None => Response::empty(StatusCode::NOT_MODIFIED)
+            .header(header::ETAG, &format!("\"{}\"", known.unwrap_or_default())),
+    }
+}
+
+fn problem(status: StatusCode, code: &'static str, why: &str) -> Response {
+    Problem::of_code(status, code, why).into()
+}
+
 /// The bundle after this version, or the one in force.
-fn next(bundles: &Bundles, known: Option<u64>) -> Option<&PublishedBundle> {
+fn next(bundles: &[PublishedBundle], known: Option<u64>) -> Option<&PublishedBundle> {
     match known {
         Some(known) => bundles.iter().find(|bundle| bundle.version > known),
         None => bundles.last(),
@@ -108,7 +133,7 @@ mod tests {
     use tempfile::TempDir;
     use tokio::sync::watch;
 
-    use super::{Acknowledged, Bundles, PATH, PublishedBundle, answer, version};
+    use super::{Acknowledged, Bundles, PATH, PublishedBundle, answer, hand_out, version};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -203,6 +228,26 @@ mod tests {
         assert_eq!(desk.ask(&published, from("service/admin", "x=1", "")).await.status, StatusCode::BAD_REQUEST);
         assert_eq!(desk.ask(&published, from("service/admin", "", "1")).await.status, StatusCode::BAD_REQUEST);
         assert_eq!(desk.heard("admin"), None);
+    }
+
+    #[test]
+    fn whoever_comes_is_handed_the_next_one_at_once() {
+        let nobody = |tag: &str| Request { peer: None, ..from("fridge/f1", "", tag) };
+        let last = bundles(3);
+        for (tag, status, version) in
+            [("", 200, "\"3\""), ("\"0\"", 200, "\"1\""), ("\"2\"", 200, "\"3\""), ("\"3\"", 304, "\"3\"")]
+        {
+            let answer = hand_out(&nobody(tag), &last);
+            assert_eq!(
+                (answer.status.as_u16(), answer.headers[header::ETAG].to_str().unwrap()),
+                (status, version),
+                "{tag}"
+            );
+        }
+        assert_eq!(hand_out(&nobody("\"4\""), &last).status, StatusCode::CONFLICT);
+        assert_eq!(hand_out(&nobody("x"), &last).status, StatusCode::BAD_REQUEST);
+        let post = Request { method: Method::POST, ..nobody("") };
+        assert_eq!(hand_out(&post, &last).status, StatusCode::METHOD_NOT_ALLOWED);
     }
 
     #[test]

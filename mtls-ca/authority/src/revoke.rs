@@ -37,7 +37,8 @@ const ALONE: usize = 10;
 pub enum Which {
     /// One, by its serial number, lowercase hex.
     Serial(String),
-    /// All that a party holds. A stolen fridge does not wait for a second person, however many it holds.
+    /// All that a party holds; of a fridge also what it was given in quarantine. A stolen fridge does not wait for a second
+    /// person, however many it holds.
     Party(SpiffeId),
     /// All that a generation signed. Two people agree to it when there are more than ten.
     Issuer(GenerationId),
@@ -314,9 +315,11 @@ fn find(
     now_unix_s: i64,
 ) -> Result<Vec<(GenerationId, Taken)>, AuthorityError> {
     let mut found = Vec::new();
+    let quarantined = if let Which::Party(party) = which { party.quarantined() } else { None };
+    let quarantined = quarantined.as_ref().map(SpiffeId::as_str);
     let meant = |entry: &Entry| match which {
         Which::Serial(serial) => entry.serial == *serial,
-        Which::Party(party) => entry.subject == party.as_str(),
+        Which::Party(party) => entry.subject == party.as_str() || Some(entry.subject.as_str()) == quarantined,
         Which::Issuer(issuer) => entry.issuer == issuer.to_string(),
     };
     read_log(dir, |entry| {

@@ -57,10 +57,14 @@ fn one_certificate_or_all_of_a_party_are_taken_back() {
         let serials: Vec<&str> = all.iter().map(|taken| taken.serial.as_str()).collect();
         assert_eq!(serials, [first.serial.as_str(), second.serial.as_str()]);
         assert_eq!(revoked(&authority, NOW), [2, 0]);
+        let (quarantined, _) = issue(&authority, &FRIDGE.replace("/fridge/", "/quarantine/"), NOW);
+        let all = authority.revoke(&Which::Party(id(FRIDGE)), Reason::KeyCompromise, NOW).unwrap();
+        assert_eq!(all.last().unwrap().serial, quarantined.serial, "a fridge in quarantine is the same fridge");
+        assert_eq!(revoked(&authority, NOW), [3, 0]);
         issue(&authority, ADA, NOW);
         issue(&authority, SESSION, NOW);
         authority.revoke(&Which::Party(id(ADA)), Reason::CessationOfOperation, NOW).unwrap();
-        assert_eq!(revoked(&authority, NOW), [2, 1], "each issuer has a list of its own");
+        assert_eq!(revoked(&authority, NOW), [3, 1], "each issuer has a list of its own");
     });
 }
 
