@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ca_identity::{Role, SpiffeId, SpiffeIdError};
-use ca_mtls::{IdentityFiles, MtlsError, ReloadingClient, TrustBundle};
+use ca_mtls::{IdentityFiles, MtlsError, ReloadingClient};
 use fridge_identity::{Settings, SettingsError, TpmSettings};
 use pci_contract::{FridgeId, IdError};
 use serde::Deserialize;
@@ -202,7 +202,7 @@ impl FileConfig {
                 }
             }
             (None, None, Some(tpm)) => {
-                let bundle = TrustBundle::load(&self.trust_bundle)?;
+                let bundle = self.trust_bundle.clone();
                 let party = SpiffeId::fridge(service.trust_domain(), fridge.as_str())?;
                 let settings = Settings::new(tpm, party, service, &self.service_address, bundle)?;
                 Ok(Source::Tpm(Box::new(settings)))

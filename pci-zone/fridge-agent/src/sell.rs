@@ -4,9 +4,7 @@
 //! It leaves which certificate that is, and when to get the next, to `fridge-identity`.
 
 use std::pin::pin;
-use std::time::Duration;
 
-use ca_mtls::ReloadingClient;
 use fridge_identity::{Certified, Event, Keeper, Settings};
 use thiserror::Error;
 
@@ -15,9 +13,6 @@ use crate::clock;
 use crate::config::{ConfigError, FileConfig, Source};
 use crate::hardware::Hardware;
 use crate::{Agent, AgentHandle};
-
-/// How often new certificates are looked for in files.
-const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a fridge stopped selling, other than that it was told to.
 #[derive(Debug, Error)]
@@ -51,9 +46,15 @@ pub async fn sell(
     let mut stop = pin!(stop);
     match config.source()? {
         Source::Files(certificates) => {
+            let files = certificates.watched();
             let agent = config.agent(|service, alpn| certificates.config(service, alpn))?;
             let agent = Agent::start(agent, hardware)?;
-            watched(agent, &mut stop, reloaded(&certificates)).await
+            let reload = || certificates.reload().map(drop);
+            let over = async {
+                files.keep_fresh(reload).await;
+                SellError::Ended("what reads certificates again")
+            };
+            watched(agent, &mut stop, over).await
         }
         Source::Tpm(settings) => {
             let first = tokio::select! {
@@ -89,17 +90,6 @@ async fn certified(settings: Settings) -> Result<Certified, SellError> {
     let opened = tokio::task::spawn_blocking(move || Keeper::open(settings, clock::unix_s, clock::chance)).await;
     let keeper = opened.map_err(|_| SellError::Ended("opening the TPM"))??;
     Certified::first(keeper, told).await.ok_or(SellError::Ended("what keeps the certificate"))
-}
-
-/// Looks for new files again and again.
-async fn reloaded(certificates: &ReloadingClient) -> SellError {
-    let mut beat = tokio::time::interval(RELOAD_EVERY);
-    loop {
-        beat.tick().await;
-        if let Err(why) = certificates.reload() {
-            tracing::error!(%why, "the certificate was not reloaded; the one before is kept");
-        }
-    }
 }
 
 fn told(event: &Event) {

@@ -1,7 +1,9 @@
 //! A fridge that has a certificate: what an agent needs of its keeper. It waits for the first one, has each later one shown
 //! from then on, and says when the fridge may not sell any more.
 
-use ca_mtls::{HeldClient, TrustBundle};
+use std::path::PathBuf;
+
+use ca_mtls::{HeldClient, Identity, MtlsError, TrustBundle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -14,23 +16,24 @@ const WAITING: usize = 8;
 #[derive(Debug)]
 pub struct Certified {
     client: HeldClient,
-    bundle: TrustBundle,
+    bundle: PathBuf,
     events: mpsc::Receiver<Event>,
     _keeper: Running,
 }
 
 impl Certified {
     /// Starts the keeper and waits for a certificate, however long that takes; `told` hears what comes before it, and the
-    /// certificate itself. None when the keeper ended.
+    /// certificate itself. None when the keeper ended, or the trust
+    /// bundle is not there any more.
     pub async fn first(keeper: Keeper, mut told: impl FnMut(&Event)) -> Option<Self> {
-        let bundle = keeper.bundle();
+        let bundle = keeper.bundle().to_owned();
         let (sender, mut events) = mpsc::channel(WAITING);
         let running = Running(tokio::spawn(keeper.run(sender)));
         loop {
             let event = events.recv().await?;
             told(&event);
             if let Event::Certified(identity) = event {
-                let client = HeldClient::new(&identity, &bundle);
+                let client = HeldClient::new(&identity, &TrustBundle::load(&bundle).ok()?);
                 return Some(Self { client, bundle, events, _keeper: running });
             }
         }
@@ -47,7 +50,7 @@ impl Certified {
     pub async fn follow(&mut self, mut told: impl FnMut(&Event)) -> Vec<String> {
         while let Some(event) = self.events.recv().await {
             let replaced = match &event {
-                Event::Certified(identity) => self.client.replace(identity, &self.bundle).map(drop),
+                Event::Certified(identity) => self.replace(identity),
                 Event::Quarantined(_) | Event::Failed(_) => Ok(()),
             };
             told(&event);
@@ -58,6 +61,11 @@ impl Certified {
             }
         }
         vec!["what keeps its certificate has ended".to_owned()]
+    }
+
+    /// Shows this one from now on, and trusts the roots that came with it.
+    fn replace(&self, identity: &Identity) -> Result<(), MtlsError> {
+        self.client.replace(identity, &TrustBundle::load(&self.bundle)?).map(drop)
     }
 }
 

@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use ca_client::{Account, Challenge, Order, Span, Web};
+use ca_client::{Account, Challenge, Order, Span, Web, next_bundle};
+use ca_mtls::BundleFollower;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use fridge_tpm::{
     Attested, Attesting, Message, Refusal, Reply, StoredKey, Tpm, TpmError, TpmSigner, Transport, attest,
@@ -31,6 +32,7 @@ pub(crate) struct Enrolment {
     pub(crate) folder: Folder,
     pub(crate) authority: Web,
     pub(crate) attestation: Web,
+    pub(crate) bundles: BundleFollower,
 }
 
 impl Enrolment {
@@ -46,6 +48,12 @@ impl Enrolment {
             self.meet(&order, &challenge, &attesting, &attested).await?;
         }
         let chain_pem = order.certificate(&attesting.request).await?;
+        // After it and not before: the authority gives an old root up once every certificate is younger than the bundle.
+        let asked = |known| {
+            let authority = self.authority.clone();
+            async move { next_bundle(&authority, known).await }
+        };
+        self.bundles.catch_up(asked).await.map_err(EnrolError::Fault)?;
         Ok(Held { key: attesting.tls_key, chain_pem, reasons: attested.reasons })
     }
 

@@ -1,6 +1,7 @@
 //! Why a certificate was not got, sorted by whose fault it is. The texts are read by a technician before the fridge.
 
 use ca_client::AcmeError;
+use ca_mtls::MtlsError;
 use fridge_tpm::TpmError;
 use thiserror::Error;
 
@@ -35,5 +36,11 @@ impl From<AcmeError> for EnrolError {
             AcmeError::Refused(why) => Self::Refused(why),
             other => Self::Fault(other.to_string()),
         }
+    }
+}
+
+impl From<MtlsError> for EnrolError {
+    fn from(why: MtlsError) -> Self {
+        Self::Refused(why.to_string())
     }
 }

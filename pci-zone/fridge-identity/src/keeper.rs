@@ -3,12 +3,13 @@
 //! A new certificate is held only once a handshake with it has worked, so a mistake anywhere before that costs nothing: the
 //! one before is still there. What is told is told in order and waits for whoever listens.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ca_client::{Situation, Span};
 use ca_identity::Role;
-use ca_mtls::{HeldClient, Identity, TrustBundle};
+use ca_mtls::{BundleFollower, HeldClient, Identity, TrustBundle};
 use fridge_tpm::{Tpm, TpmSigner};
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncReadExt;
@@ -56,13 +57,17 @@ impl Keeper {
         let folder = Folder::open(&settings.folder)?;
         let held = folder.held()?;
         let (authority, attestation) = (settings.authority.clone(), settings.attestation.clone());
-        let enrolment = Enrolment { settings, tpm, folder, authority, attestation };
+        let (trusts, file) = (settings.trusts.clone(), settings.bundle.clone());
+        let reload = move || TrustBundle::load(&file).map(|bundle| trusts.trust(&bundle));
+        let domain = settings.party.trust_domain().clone();
+        let bundles = BundleFollower::new(settings.bundle.clone(), domain, reload, now_unix_s)?;
+        let enrolment = Enrolment { settings, tpm, folder, authority, attestation, bundles };
         Ok(Self { enrolment, held, now_unix_s, chance })
     }
 
-    /// Whom the fridge trusts.
-    pub(crate) fn bundle(&self) -> TrustBundle {
-        self.enrolment.settings.bundle.clone()
+    /// The file of whom the fridge trusts.
+    pub(crate) fn bundle(&self) -> &Path {
+        &self.enrolment.settings.bundle
     }
 
     /// Keeps the certificate and tells `events`, until nobody listens.
@@ -176,7 +181,8 @@ impl Keeper {
                 settings.service
             ))
         };
-        let client = HeldClient::new(identity, &settings.bundle);
+        let bundle = TrustBundle::load(&settings.bundle).map_err(|why| failed(&why))?;
+        let client = HeldClient::new(identity, &bundle);
         let tls = client.config(&settings.service, &[b"h2"]).map_err(|why| failed(&why))?;
         let address = &settings.service_address;
         let stream = tokio::time::timeout(HANDSHAKE_WITHIN, TcpStream::connect(address)).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use attest_evidence::{HashAlgorithm, PcrSelection};
 use ca_client::Web;
 use ca_identity::{ServiceName, SpiffeId};
-use ca_mtls::{MtlsError, TrustBundle, enrolment_client_config};
+use ca_mtls::{EnrolmentClient, MtlsError, TrustBundle};
 use data_encoding::BASE64URL_NOPAD;
 use fridge_tpm::{Refusal, TpmAddress, TpmError};
 use rustls::ClientConfig;
@@ -92,13 +92,15 @@ pub struct Settings {
     pub(crate) attestation: Web,
     pub(crate) service_address: String,
     pub(crate) service: SpiffeId,
-    pub(crate) bundle: TrustBundle,
+    pub(crate) bundle: PathBuf,
+    pub(crate) trusts: EnrolmentClient,
     account_key_id: String,
     account_key_file: PathBuf,
 }
 
 impl Settings {
-    /// Checks what the file said, for this fridge, which speaks to `service` at `service_address` and trusts `bundle`.
+    /// Checks what the file said, for this fridge, which speaks to `service` at `service_address` and trusts the roots in
+    /// the file `bundle` (PEM), which is replaced when the authority has others.
     ///
     /// # Errors
     /// [`SettingsError`] says what is wrong.
@@ -107,16 +109,16 @@ impl Settings {
         party: SpiffeId,
         service: SpiffeId,
         service_address: &str,
-        bundle: TrustBundle,
+        bundle: PathBuf,
     ) -> Result<Self, SettingsError> {
         let registers = &file.registers;
         if registers.is_empty() || registers.iter().any(|register| *register >= REGISTERS) {
             return Err(TpmError::from(Refusal::Selection).into());
         }
         let domain = party.trust_domain();
+        let trusts = EnrolmentClient::new(&TrustBundle::load(&bundle)?);
         let way = |service, address: &String| {
-            let tls: Arc<ClientConfig> =
-                enrolment_client_config(&bundle, &SpiffeId::service(domain, service), &[b"http/1.1"])?;
+            let tls: Arc<ClientConfig> = trusts.config(&SpiffeId::service(domain, service), &[b"http/1.1"])?;
             Ok::<_, MtlsError>(Web::new(address.clone(), tls))
         };
         Ok(Self {
@@ -134,6 +136,7 @@ impl Settings {
             account_key_file: file.account_key_file.clone(),
             party,
             bundle,
+            trusts,
         })
     }
 
