@@ -1,5 +1,6 @@
 //! The authority as this service needs it: it certifies an attestation key that was tried, over mutual TLS
-//! (`POST /attestation-keys`). A port, so that an attestation can be tried without a network, and the one client for it.
+//! (`POST /attestation-keys`), and it tells which roots are trusted (`GET /bundle`). Certifying is a port, so that an
+//! attestation can be tried without a network; here is the one client for both.
 //!
 //! A new connection for each question: there is one an attestation, and a connection that stays would outlive a change of
 //! trust.
@@ -10,7 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use attest_verifier::TpmModel;
 use ca_identity::{ServiceName, SpiffeId};
-use ca_mtls::{IdentityFiles, MtlsError, ReloadingClient};
+use ca_mtls::{IdentityFiles, MtlsError, NextBundle, ReloadingClient};
+use http::StatusCode;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -25,8 +27,10 @@ use crate::wire::encode;
 
 /// How long one question may take, in all; the fridge waits meanwhile.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The most bytes of an answer: a chain has some 2,000.
-const MOST_ANSWER_BYTES: usize = 16 * 1_024;
+/// How long the authority keeps a question for the next trust bundle, in seconds.
+const WAIT_S: u64 = 25;
+/// The most bytes of an answer: a chain has some 2,000, and a trust bundle while roots are replaced no more.
+const MOST_ANSWER_BYTES: usize = 64 * 1_024;
 /// The most bytes of an answer's head; the HTTP library's own least.
 const MOST_HEAD_BYTES: usize = 8_192;
 /// The most certificates of a chain.
@@ -72,11 +76,29 @@ impl AuthorityClient {
     }
 
     /// Reads the files again.
+    ///
+    /// # Errors
+    /// [`MtlsError`] says which file is at fault; what was in force before stays in force.
     pub(crate) fn reload(&self) -> Result<(), MtlsError> {
         self.client.reload().map(drop)
     }
 
-    async fn ask(&self, body: String) -> Result<Bytes, String> {
+    /// Asks for the trust bundle after the version in force, and waits there for it.
+    pub(crate) async fn next_bundle(&self, known: Option<u64>) -> Result<NextBundle, String> {
+        let request = http::Request::get(format!("/bundle?wait_s={WAIT_S}"));
+        let request = match known {
+            Some(version) => request.header(http::header::IF_NONE_MATCH, format!("\"{version}\"")),
+            None => request,
+        };
+        let (status, body) = within(LIMIT.saturating_add(Duration::from_secs(WAIT_S)), self.ask(request, "")).await?;
+        match status {
+            StatusCode::NOT_MODIFIED => Ok(NextBundle::Unchanged),
+            StatusCode::OK => Ok(NextBundle::New(String::from_utf8_lossy(&body).into_owned())),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
+    async fn ask(&self, request: http::request::Builder, body: &str) -> Result<(StatusCode, Bytes), String> {
         let said = |why: &dyn std::fmt::Display| why.to_string();
         let authority = SpiffeId::service(self.client.id().trust_domain(), ServiceName::Authority);
         let config = self.client.config(&authority, &[b"http/1.1"]).map_err(|why| said(&why))?;
@@ -89,22 +111,16 @@ impl AuthorityClient {
             .handshake::<_, Full<Bytes>>(TokioIo::new(tls))
             .await
             .map_err(|why| said(&why))?;
-        let request = http::Request::post("/attestation-keys")
+        let request = request
             .header(http::header::HOST, "authority")
-            .header(http::header::CONTENT_TYPE, "application/json")
             .header(http::header::CONNECTION, "close")
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(Bytes::from(body.to_owned())))
             .map_err(|why| said(&why))?;
         let asked = async {
             let response = sender.send_request(request).await.map_err(|why| said(&why))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MOST_ANSWER_BYTES).collect().await;
-            let body = body.map_err(|why| said(&why))?.to_bytes();
-            if status.is_success() {
-                return Ok(body);
-            }
-            let told = String::from_utf8_lossy(&body).escape_debug().take(MOST_TOLD).collect::<String>();
-            Err(format!("it answered {status}: {told}"))
+            Ok((status, body.map_err(|why| said(&why))?.to_bytes()))
         };
         let mut asked = std::pin::pin!(asked);
         tokio::select! {
@@ -112,6 +128,18 @@ impl AuthorityClient {
             _ = driver => asked.await,
         }
     }
+}
+
+/// Waits for an answer so long.
+async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| Err(format!("it did not answer within {} s", limit.as_secs()));
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(late)
+}
+
+/// What an answer says that is not the one wanted.
+fn refused(status: StatusCode, body: &[u8]) -> String {
+    let told = String::from_utf8_lossy(body).escape_debug().take(MOST_TOLD).collect::<String>();
+    format!("it answered {status}: {told}")
 }
 
 #[async_trait]
@@ -123,9 +151,13 @@ impl Certifier for AuthorityClient {
             "point": encode(&request.point),
             "tpm": { "manufacturer": manufacturer, "model": model, "version": version },
         });
-        let answered = tokio::time::timeout(LIMIT, self.ask(body.to_string())).await;
-        let answered = answered.unwrap_or_else(|_| Err(format!("it did not answer within {} s", LIMIT.as_secs())));
-        chain(&answered.map_err(Fault::Authority)?).ok_or_else(|| Fault::Authority("its answer is no chain".to_owned()))
+        let request = http::Request::post("/attestation-keys").header(http::header::CONTENT_TYPE, "application/json");
+        let answered = within(LIMIT, self.ask(request, &body.to_string())).await;
+        let (status, body) = answered.map_err(Fault::Authority)?;
+        if !status.is_success() {
+            return Err(Fault::Authority(refused(status, &body)));
+        }
+        chain(&body).ok_or_else(|| Fault::Authority("its answer is no chain".to_owned()))
     }
 }
 

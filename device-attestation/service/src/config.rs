@@ -50,7 +50,7 @@ pub struct Config {
 pub struct AuthorityConfig {
     /// Its address for services (`larder-ca serve`).
     pub address: SocketAddr,
-    /// The roots under which it must be, PEM.
+    /// The roots under which it must be, PEM; the service replaces the file when the authority has others.
     pub bundle: PathBuf,
 }
 
@@ -79,9 +79,13 @@ impl Config {
 
     /// The way to the authority.
     pub(crate) fn authority(&self) -> Result<AuthorityClient, ServeError> {
+        Ok(AuthorityClient::new(self.authority.address, self.files())?)
+    }
+
+    /// The files of who the service is and of whom it trusts.
+    pub(crate) fn files(&self) -> IdentityFiles {
         let (certificate, key) = (self.certificate.clone(), self.key.clone());
-        let files = IdentityFiles { certificate, key, bundle: self.authority.bundle.clone() };
-        Ok(AuthorityClient::new(self.authority.address, files)?)
+        IdentityFiles { certificate, key, bundle: self.authority.bundle.clone() }
     }
 
     /// The makers' roots.

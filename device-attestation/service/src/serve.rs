@@ -1,4 +1,4 @@
-//! The service put together: its files, its listener, and the beat at which the files are read again.
+//! The service put together: its files, its listener, and what reads the files again and follows the authority.
 //!
 //! The listener asks for no certificate: who comes may have none, or one that ran out. A file that cannot be used when it
 //! is read again changes nothing: what was in force stays so, and the log says why.
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use ca_http::{Limits, Server, Tls};
 use ca_identity::{Role, ServiceName};
-use ca_mtls::EnrolmentServer;
+use ca_mtls::{BundleFollower, EnrolmentServer};
 use tokio::net::TcpListener;
 
 use crate::{Attestation, AuthorityClient, Certifier, Config, ServeError, Store, routes};
 
-/// How often the certificate and the reference values are read again.
-const RELOAD: Duration = Duration::from_secs(60);
+/// How often the reference values are read again.
+const READ_VALUES: Duration = Duration::from_secs(60);
 /// The most bytes of a request: a log of 256 KiB in base64url, and the rest.
 const BODY_BYTES: usize = 512 * 1_024;
 
@@ -26,6 +26,7 @@ pub struct Service {
     attestation: Arc<Attestation>,
     store: Store,
     authority: Arc<AuthorityClient>,
+    bundles: BundleFollower,
     listener: TcpListener,
     now_unix_s: fn() -> i64,
 }
@@ -44,10 +45,12 @@ impl Service {
         let (roots, values) = (config.roots()?, config.values()?);
         let store = Store::open(&config.database, now_unix_s()).await?;
         let authority = Arc::new(config.authority()?);
+        let (reloaded, domain) = (Arc::clone(&authority), identity.id().trust_domain().clone());
+        let bundles = BundleFollower::new(config.files().bundle, domain, move || reloaded.reload(), now_unix_s)?;
         let certifier = Arc::clone(&authority) as Arc<dyn Certifier>;
         let attestation = Attestation::new(roots, values, signer, certifier, store.clone(), now_unix_s()).await?;
         let listener = TcpListener::bind(config.listen).await?;
-        Ok(Self { config, tls, attestation: Arc::new(attestation), store, authority, listener, now_unix_s })
+        Ok(Self { config, tls, attestation: Arc::new(attestation), store, authority, bundles, listener, now_unix_s })
     }
 
     /// The address on which it listens.
@@ -60,32 +63,31 @@ impl Service {
 
     /// Serves until `ending` ends.
     pub async fn run(self, ending: impl Future<Output = ()>) {
-        let Self { config, tls, attestation, store, authority, listener, now_unix_s } = self;
+        let Self { config, tls, attestation, store, authority, bundles, listener, now_unix_s } = self;
         let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
         let asked = Arc::clone(&attestation);
         let server = Server::new(Tls::Enrolment(Arc::clone(&tls)), limits, now_unix_s, move |request| {
             routes::answer(Arc::clone(&asked), request, now_unix_s())
         });
+        let files = config.files();
+        let identity = || reload_identity(&config, &tls, &attestation, &authority);
+        let asked = |known| {
+            let authority = Arc::clone(&authority);
+            async move { authority.next_bundle(known).await }
+        };
         tokio::select! {
             () = server.run(listener, ending) => {}
-            () = reload_for_ever(&config, &tls, &attestation, &authority, now_unix_s) => {}
+            () = files.watched().keep_fresh(identity) => {}
+            () = bundles.run(asked) => {}
+            () = read_values_for_ever(&config, &attestation, now_unix_s) => {}
         }
         store.close().await;
     }
 }
 
-async fn reload_for_ever(
-    config: &Config,
-    tls: &EnrolmentServer,
-    attestation: &Attestation,
-    authority: &AuthorityClient,
-    now_unix_s: fn() -> i64,
-) {
+async fn read_values_for_ever(config: &Config, attestation: &Attestation, now_unix_s: fn() -> i64) {
     loop {
-        tokio::time::sleep(RELOAD).await;
-        if let Err(error) = reload_identity(config, tls, attestation, authority) {
-            tracing::error!(alarm = true, %error, "the certificate was not replaced");
-        }
+        tokio::time::sleep(READ_VALUES).await;
         let replaced = match config.values() {
             Ok(values) => attestation.replace_values(values, now_unix_s()).await.map_err(ServeError::from),
             Err(error) => Err(error),

@@ -8,6 +8,7 @@
 //! It leaves every word of the trade (meals, customers, fridges) to the services, and who may do what to the policies.
 
 mod audit;
+mod authority;
 mod client;
 pub mod clock;
 mod config;
@@ -22,7 +23,6 @@ mod metrics;
 mod once;
 mod paging;
 mod problem;
-mod revocations;
 mod routes;
 mod run;
 mod serve;

@@ -1,7 +1,7 @@
 //! The listener: mutual TLS, bounds on everything a caller may take, and an orderly end.
 //!
-//! Who the peer is stands beside every request of its connection. Certificates are re-read every minute and swapped
-//! without a restart; a bad file leaves the last good one in force. It leaves the routes to `routes`.
+//! Who the peer is stands beside every request of its connection. Certificates are re-read when their files were
+//! replaced, and swapped without a restart; a bad file leaves the last good one in force. It leaves the routes to `routes`.
 
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use ca_identity::{SpiffeId, TrustDomain};
-use ca_mtls::{End, Follower, Peer, ReloadingServer};
+use ca_mtls::{End, Peer, ReloadingServer};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,14 +22,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::authority::Followed;
 use crate::kit::Kit;
 use crate::problem::Fault;
-use crate::revocations::{self, Asker};
 use crate::routes::Routes;
 use crate::{Config, Limits, clock};
 
-/// How often the certificate files are read again.
-const RELOAD_S: u64 = 60;
 /// How long an idle connection is kept, and a request's head may take.
 const HEAD_S: u64 = 60;
 /// Requests at a time on one HTTP/2 connection.
@@ -40,13 +38,15 @@ const STREAMS: u32 = 128;
 /// # Errors
 /// [`Fault`] when the address, the certificate or the ready file cannot be used.
 pub async fn serve<E: Send + Sync + 'static>(config: &Config<E>, kit: Kit<E>, routes: Routes<E>) -> Result<(), Fault> {
+    let watched = config.identity_files().watched();
     let server = Arc::new(identity(config, &kit)?);
     let bound = TcpListener::bind(config.listen).await;
     let listener = bound.map_err(|error| Fault::new(format!("listen on {}: {error}", config.listen), true))?;
     let address = listener.local_addr().map_err(|error| Fault::new(error.to_string(), true))?;
     let ending = kit.ending().clone();
     let following = follow_authority(config, &server)?;
-    let reloading = tokio::spawn(reload(Arc::clone(&server), ending.clone()));
+    let reloading = Arc::clone(&server);
+    let reloading = tokio::spawn(watched.keep_fresh(move || reloading.reload().map(drop)));
     if let Some(path) = &config.ready_file {
         write_ready(path, &address.to_string())?;
     }
@@ -65,13 +65,13 @@ pub async fn serve<E: Send + Sync + 'static>(config: &Config<E>, kit: Kit<E>, ro
     Ok(())
 }
 
-/// Follows who tells which certificates were revoked; without one, there is nothing to do.
+/// Follows who tells which certificates were revoked and which roots are trusted; without one, there is nothing to do.
 fn follow_authority<E>(config: &Config<E>, server: &Arc<ReloadingServer>) -> Result<JoinHandle<()>, Fault> {
     let Some(authority) = config.authority.clone() else { return Ok(tokio::spawn(async {})) };
-    let domain = TrustDomain::parse(&config.trust_domain).map_err(|error| Fault::new(error.to_string(), false))?;
-    let follower = Arc::new(Follower::new(Arc::clone(server), authority.revocations.clone(), clock::now_s));
-    let asker = Asker { authority, files: config.identity_files(), domain };
-    Ok(tokio::spawn(revocations::follow(follower, asker)))
+    let fault = |error: &dyn std::fmt::Display| Fault::new(error.to_string(), false);
+    let domain = TrustDomain::parse(&config.trust_domain).map_err(|error| fault(&error))?;
+    let followed = Followed::new(server, authority, config.identity_files(), domain).map_err(|error| fault(&error))?;
+    Ok(tokio::spawn(followed.follow()))
 }
 
 fn identity<E>(config: &Config<E>, kit: &Kit<E>) -> Result<ReloadingServer, Fault> {
@@ -175,19 +175,6 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(Duration::from_secs(HEAD_S));
     builder
-}
-
-async fn reload(server: Arc<ReloadingServer>, ending: CancellationToken) {
-    let mut beat = tokio::time::interval(Duration::from_secs(RELOAD_S));
-    beat.tick().await;
-    loop {
-        tokio::select! {
-            () = ending.cancelled() => return,
-            _ = beat.tick() => if let Err(error) = server.reload() {
-                tracing::error!(%error, "certificates were not reloaded; the last good ones stay");
-            },
-        }
-    }
 }
 
 /// Writes the address in one step, so that whoever waits for the file never reads half of it.

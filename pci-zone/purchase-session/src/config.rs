@@ -72,13 +72,6 @@ pub struct Config {
     /// Where spans are sent, `host:port` of a collector that speaks OTLP over HTTP behind mutual TLS and names itself
     /// the `monitor` service; nowhere when absent.
     pub collector: Option<String>,
-    /// How often the certificate files are read again, in seconds.
-    #[serde(default = "default_reload")]
-    pub reload_s: u64,
-}
-
-const fn default_reload() -> u64 {
-    60
 }
 
 fn default_log() -> String {
@@ -248,7 +241,6 @@ impl Config {
             ("hsm.recycle_after", self.hsm.recycle_after, 1_000, u64::MAX),
             ("processor.timeout_ms", self.processor.timeout_ms, 50, 60_000),
             ("processor.open_budget_ms", self.processor.open_budget_ms, 100, 60_000),
-            ("reload_s", self.reload_s, 1, 3_600),
             ("limits.connections", wide(self.limits.connections), 1, 1_000_000),
             ("limits.handshake_s", self.limits.handshake_s, 1, 60),
             ("limits.streams_per_connection", u64::from(self.limits.streams_per_connection), 1, 1_000),

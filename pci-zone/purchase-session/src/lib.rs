@@ -5,6 +5,7 @@
 //! tells the other zone in events, [`feeds`] pulls what must be known from it, [`revocations`] what the authority took
 //! back; nothing else crosses the wall.
 
+pub mod authority;
 pub mod authorize;
 pub mod clock;
 pub mod config;
@@ -17,7 +18,6 @@ pub mod metrics;
 pub mod otlp;
 mod prune;
 pub mod relay;
-pub mod revocations;
 pub mod rpc;
 pub mod serve;
 mod start;

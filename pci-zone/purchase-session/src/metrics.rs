@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::authority::Followed;
+
 /// The label of an ended session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Ending {
@@ -74,6 +76,13 @@ pub struct Metrics {
     pub revocation_horizon: Gauge<i64, AtomicI64>,
     /// Pulls of the revocation lists that failed, or brought some that are not believed.
     pub revocation_failures: Gauge<i64, AtomicI64>,
+    /// The version of the trust bundle in force; 0 while it is not known.
+    pub trust_bundle_version: Gauge<i64, AtomicI64>,
+    /// When the authority last said what the trust bundle is, seconds since the Unix epoch; 0 before the first time. To be
+    /// alarmed on when it is long past.
+    pub trust_bundle_heard: Gauge<i64, AtomicI64>,
+    /// Pulls of the trust bundle that failed, or brought one that is not believed.
+    pub trust_bundle_failures: Gauge<i64, AtomicI64>,
 }
 
 impl fmt::Debug for Metrics {
@@ -106,6 +115,9 @@ impl Default for Metrics {
             revoked_connections: Counter::default(),
             revocation_horizon: Gauge::default(),
             revocation_failures: Gauge::default(),
+            trust_bundle_version: Gauge::default(),
+            trust_bundle_heard: Gauge::default(),
+            trust_bundle_failures: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -138,6 +150,28 @@ impl Metrics {
             self.revocation_horizon.clone(),
         );
         r.register("revocation_failures", "Pulls of revocation lists that failed", self.revocation_failures.clone());
+        r.register("trust_bundle_version", "Version of the trust bundle in force", self.trust_bundle_version.clone());
+        r.register(
+            "trust_bundle_heard_seconds",
+            "When the authority last said what the trust bundle is, since the Unix epoch",
+            self.trust_bundle_heard.clone(),
+        );
+        r.register(
+            "trust_bundle_failures",
+            "Pulls of the trust bundle that failed",
+            self.trust_bundle_failures.clone(),
+        );
+    }
+
+    /// Takes over what is known of the authority's lists and bundle.
+    pub fn follows(&self, followed: &Followed) {
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (lists, bundles) = (followed.lists(), followed.bundles());
+        self.revocation_horizon.set(lists.horizon_s().unwrap_or(0));
+        self.revocation_failures.set(signed(lists.failures()));
+        self.trust_bundle_version.set(signed(bundles.version()));
+        self.trust_bundle_heard.set(bundles.heard_unix_s());
+        self.trust_bundle_failures.set(signed(bundles.failures()));
     }
 
     /// The text that `GET /metrics` answers; empty when it cannot be written.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ca_mtls::{End, Follower, Peer, ReloadingServer};
+use ca_mtls::{End, Peer, ReloadingServer};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower_service::Service;
 
+use crate::authority::Followed;
 use crate::authorize::{self, Health, Metrics as MetricsMethod};
 use crate::clock;
 use crate::config::Limits;
@@ -43,8 +44,8 @@ pub struct Server {
     pub rpc: Rpc,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Who keeps the revocation lists new, if anybody does.
-    pub follower: Option<Arc<Follower>>,
+    /// The revocation lists and the trust bundle, if anybody tells of them.
+    pub followed: Option<Arc<Followed>>,
     /// What the service lacks to do its work now.
     pub lacks: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
@@ -123,9 +124,8 @@ impl Server {
         match request.uri().path() {
             "/metrics" => Ok(match authorize::authorize::<MetricsMethod>(&peer, clock::now()) {
                 Ok(_permit) => {
-                    if let Some(follower) = &self.follower {
-                        self.metrics.revocation_horizon.set(follower.horizon_s().unwrap_or(0));
-                        self.metrics.revocation_failures.set(follower.failures().try_into().unwrap_or(i64::MAX));
+                    if let Some(followed) = &self.followed {
+                        self.metrics.follows(followed);
                     }
                     text(StatusCode::OK, self.metrics.text())
                 }

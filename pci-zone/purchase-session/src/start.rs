@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_identity::{ServiceName, SpiffeId, TrustDomain};
-use ca_mtls::{Follower, IdentityFiles, ReloadingClient, ReloadingServer};
+use ca_mtls::{IdentityFiles, MtlsError, ReloadingClient, ReloadingServer, Watched};
 use pci_processors::{ApiKey, BreakerPolicy, ProcessorConfig, StripeShaped, http};
 use pci_store::Store;
 use pci_vault::{KeyCheck, KeyPlan, Vault, VaultConfig, VaultHealth};
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::authority::Followed;
 use crate::config::{Config, ConfigError};
 use crate::drive::{Drive, Parts};
 use crate::feeds::{Source, Unknown};
@@ -27,7 +28,7 @@ use crate::otlp::OtlpClient;
 use crate::relay::Relay;
 use crate::rpc::Rpc;
 use crate::serve::Server;
-use crate::{clock, harden, prune, revocations, telemetry};
+use crate::{clock, harden, prune, telemetry};
 
 /// Why the service did not start or could not go on.
 #[derive(Debug, Error)]
@@ -94,18 +95,19 @@ async fn serve(config: Config) -> Result<(), StartError> {
     let drive = Drive::start(parts, stop.clone()).await.map_err(part("database"))?;
     let mut tasks = JoinSet::new();
     let unknown = neighbours(&config, &identity, &store, &metrics, &stop, &mut tasks).await?;
-    let follower = follow_authority(&config, &identity, &mut tasks)?;
+    let followed = follow_authority(&config, &identity, &mut tasks)?;
     tasks.spawn(prune::run(Arc::clone(&store), stop.clone()));
-    tasks.spawn(identity.clone().keep_fresh(Duration::from_secs(config.reload_s), stop.clone()));
+    let fresh = identity.clone();
+    tasks.spawn(identity.watched.clone().keep_fresh(move || fresh.reload()));
     let listener = TcpListener::bind(config.listen).await.map_err(part("listen"))?;
     announce(&config, &listener)?;
-    let following = follower.clone();
+    let following = followed.clone();
     let server = Server {
         tls: identity.server,
         limits: config.limits,
         rpc: Rpc::new(drive),
         metrics,
-        follower,
+        followed,
         lacks: Arc::new(move || lacks(&vault, &unknown, following.as_deref())),
     };
     let serving = tokio::spawn(server.run(listener, stop.clone()));
@@ -125,6 +127,9 @@ struct Identity {
     server: Arc<ReloadingServer>,
     client: Arc<ReloadingClient>,
     trust_domain: TrustDomain,
+    bundle: PathBuf,
+    /// The files of it all.
+    watched: Watched,
 }
 
 impl Identity {
@@ -135,10 +140,11 @@ impl Identity {
             key: config.identity.key.clone(),
             bundle: config.identity.trust_bundle.clone(),
         };
+        let (watched, bundle) = (files.watched(), files.bundle.clone());
         let server =
             ReloadingServer::new(files.clone(), &trust_domain, &[b"h2", b"http/1.1"]).map_err(part("identity"))?;
         let client = ReloadingClient::new(files).map_err(part("identity"))?;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), trust_domain })
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), trust_domain, bundle, watched })
     }
 
     /// A client of `service` at `address`.
@@ -153,17 +159,9 @@ impl Identity {
         })))
     }
 
-    /// Reads the certificate files again and again; a bad file leaves the last good ones in force.
-    async fn keep_fresh(self, every: Duration, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(every) => {}
-            }
-            if let Err(error) = self.server.reload().and_then(|_| self.client.reload()) {
-                tracing::error!(%error, "the certificate files are not usable; the last good ones stay in force");
-            }
-        }
+    /// Reads the certificate files again; a bad file leaves the last good ones in force.
+    fn reload(&self) -> Result<(), MtlsError> {
+        self.server.reload().and_then(|_| self.client.reload()).map(drop)
     }
 }
 
@@ -205,26 +203,28 @@ async fn neighbours(
     Ok(unknown)
 }
 
-/// Follows who tells which certificates were revoked, if anybody does.
+/// Follows who tells which certificates were revoked and which roots are trusted, if anybody does.
 fn follow_authority(
     config: &Config,
     identity: &Identity,
     tasks: &mut JoinSet<()>,
-) -> Result<Option<Arc<Follower>>, StartError> {
+) -> Result<Option<Arc<Followed>>, StartError> {
     let Some(section) = &config.authority else { return Ok(None) };
     let authority = identity.client(ServiceName::Authority, &section.address)?;
-    let follower = Follower::new(Arc::clone(&identity.server), section.revocations.clone(), clock::now_s);
-    let follower = Arc::new(follower);
-    tasks.spawn(revocations::follow(Arc::clone(&follower), authority));
-    Ok(Some(follower))
+    let (server, reloaded) = (Arc::clone(&identity.server), identity.clone());
+    let bundle = (identity.bundle.clone(), identity.trust_domain.clone());
+    let followed = Followed::new(server, section.revocations.clone(), bundle, move || reloaded.reload());
+    let followed = Arc::new(followed.map_err(part("identity.trust_bundle"))?);
+    tasks.spawn(Arc::clone(&followed).follow(authority));
+    Ok(Some(followed))
 }
 
 /// What the service lacks to do its work.
-fn lacks(vault: &Vault, unknown: &Unknown, follower: Option<&Follower>) -> Option<String> {
+fn lacks(vault: &Vault, unknown: &Unknown, followed: Option<&Followed>) -> Option<String> {
     if vault.health() != VaultHealth::Ready {
         return Some("recovering: the HSM is not there".to_owned());
     }
-    if follower.is_some_and(|follower| !follower.knows()) {
+    if followed.is_some_and(|followed| !followed.lists().knows()) {
         return Some("waiting for the authority's first revocation lists".to_owned());
     }
     let names = unknown.names();
