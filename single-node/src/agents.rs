@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ca_identity::{ServiceName, SpiffeId};
-use ca_mtls::{HeldClient, TrustBundle};
+use ca_mtls::{HeldClient, IdentityFiles, ReloadingClient};
 use fridge_agent::AgentConfig;
 use fridge_identity::{Certified, Event, Keeper, Settings};
 use pci_contract::FridgeId;
@@ -25,6 +25,19 @@ pub fn config(stack: &Stack, fridge: &str) -> Result<AgentConfig, Fault> {
     let tls =
         ca_mtls::client_config(&identity, &bundle, &service, &[b"h2"]).map_err(Fault::of("a fridge's identity"))?;
     agent(stack, fridge, tls)
+}
+
+/// The same for a fridge whose files may be replaced while it runs; it shows what its client read last.
+///
+/// # Errors
+/// [`Fault`] when its identity or journal cannot be used.
+pub fn renewable(stack: &Stack, fridge: &str) -> Result<(AgentConfig, ReloadingClient), Fault> {
+    let (certificate, key, bundle) = stack.issuer().files(&Party::Fridge(fridge.to_owned()));
+    let client = ReloadingClient::new(IdentityFiles { certificate, key, bundle });
+    let client = client.map_err(Fault::of("a fridge's identity"))?;
+    let service = SpiffeId::service(stack.issuer().trust_domain(), ServiceName::PurchaseSession);
+    let tls = client.config(&service, &[b"h2"]).map_err(Fault::of("a fridge's identity"))?;
+    Ok((agent(stack, fridge, tls)?, client))
 }
 
 /// Gives a fridge power with this firmware, and has its TPM get the first certificate. `told` hears what comes of it; none
@@ -78,10 +91,10 @@ async fn keeper(stack: &Stack, fridge: &str, firmware: Boot) -> Result<Keeper, F
     let party = SpiffeId::fridge(domain, fridge).map_err(Fault::of("a fridge's name"))?;
     let service = SpiffeId::service(domain, ServiceName::PurchaseSession);
     let address = stack.address(PURCHASE).unwrap_or_default().to_owned();
-    let bundle = TrustBundle::load(&stack.layout().authority().join("root.pem")).map_err(Fault::of("the bundle"))?;
-    let fridge = fridge.to_owned();
+    let (issuer, fridge) = (Arc::clone(stack.issuer()), fridge.to_owned());
     let opened = tokio::task::spawn_blocking(move || {
         let tpm = enrolment.boot(&fridge, &firmware)?;
+        let bundle = issuer.bundle_in(&tpm.folder)?;
         let settings = Settings::new(&tpm, party, service, &address, bundle).map_err(Fault::of("a TPM"))?;
         Keeper::open(settings, authority::now_unix_s, fridge_agent::clock::chance).map_err(Fault::of("a TPM"))
     });

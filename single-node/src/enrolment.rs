@@ -10,10 +10,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use authority::SubjectKey;
-use data_encoding::{BASE64_MIME, HEXLOWER};
+use data_encoding::HEXLOWER;
 use fridge_identity::TpmSettings;
 use fridge_tpm::{Tpm, TpmAddress};
-use rustls_pki_types::alg_id;
 use serde_json::{Value, json};
 use tpm_sandbox::{Boot, Maker, SandboxTpm};
 
@@ -22,7 +21,7 @@ use crate::hsm::Token;
 use crate::issuer::{Issuer, Party};
 use crate::layout::{self, Layout};
 use crate::secrets::write_secret;
-use crate::{Fault, ports};
+use crate::{Fault, people, ports};
 
 /// The registers that the firmware of these fridges is measured into.
 const REGISTERS: [u8; 2] = [0, 7];
@@ -252,9 +251,7 @@ fn write_attestation(
     if !signed.exists() {
         let (point, pair) = SubjectKey::generate().map_err(Fault::of("a key for the list of firmware"))?;
         write_secret(&key, pair.expose())?;
-        let spki = rustls::sign::public_key_to_spki(&alg_id::ECDSA_P256, point.point());
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}-----END PUBLIC KEY-----\n", wrapped(&spki));
-        std::fs::write(&public, pem).map_err(Fault::io("write", &public))?;
+        std::fs::write(&public, people::spki_pem(&point)).map_err(Fault::io("write", &public))?;
         std::fs::write(&list, firmware().to_string()).map_err(Fault::io("write", &list))?;
         let mut command = Command::new(layout::binary("larder-attest")?);
         command.args(["sign-values", "--values"]).arg(&list).arg("--key").arg(&key).arg("--out").arg(&signed);
@@ -287,10 +284,6 @@ fn firmware() -> Value {
         "tls_key_policies": [HEXLOWER.encode(&boot.policy(&RELEASES))],
         "firmware": [{"name": "fridge firmware 1", "events": events.collect::<Vec<_>>()}],
     })
-}
-
-fn wrapped(der: &[u8]) -> String {
-    BASE64_MIME.encode(der).replace("\r\n", "\n")
 }
 
 /// Runs a command of ours; what it wrote.

@@ -1,7 +1,7 @@
 //! The authority of this machine, and the identities it has issued: one folder each, renewed long before they expire.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use authority::{
@@ -9,10 +9,11 @@ use authority::{
 };
 use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, ServiceName, SpiffeId, TrustDomain};
 use ca_mtls::{Identity, TrustBundle};
+use ca_rotation::{Direction, Tier};
 
-use crate::Fault;
 use crate::hsm::Token;
 use crate::layout::Layout;
+use crate::{Fault, people};
 
 /// Who can have an identity here.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,9 +60,31 @@ impl Issuer {
             trust_domain: trust_domain.clone(),
         };
         let made = layout.authority().join("authority.toml").exists();
-        let authority = if made { Authority::open(&config) } else { Authority::init(&config, authority::now_unix_s()) };
+        let authority = match made {
+            true => Authority::open(&config),
+            false => Authority::init_with(&config, &people::make(layout)?, authority::now_unix_s()),
+        };
         let authority = authority.map_err(Fault::of("the certificate authority"))?;
         Ok(Self { authority, layout: layout.clone(), trust_domain, issued: Mutex::default() })
+    }
+
+    /// The authority itself.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Takes the one step of a rotation in a direction, to which both people agree. `now_unix_s` is the time that the gates
+    /// go by.
+    ///
+    /// # Errors
+    /// [`Fault`] with the gate that holds it.
+    pub fn rotate(&self, tier: Tier, direction: Direction, now_unix_s: i64) -> Result<(), Fault> {
+        let what = format!("the rotation of {tier}");
+        let proposal = self.authority.propose(tier, direction, now_unix_s).map_err(Fault::of(&what))?;
+        let agreed = proposal.to_sign.as_deref().map(|act| people::agree(&self.layout, act)).transpose()?;
+        let approvals = agreed.unwrap_or_default();
+        self.authority.rotate(tier, direction, &approvals, now_unix_s).map(drop).map_err(Fault::of(&what))
     }
 
     /// The trust domain of every identity here.
@@ -81,8 +104,14 @@ impl Issuer {
         let order = Order::new(profile, &id, names, key, profile.default_lifetime_s()).map_err(Fault::of(&what))?;
         let chain = self.authority.issue(&order, authority::now_unix_s()).map_err(Fault::of(&what))?;
         let out = self.layout.identity(party.name());
-        let files = IssuedFiles::write(&out, &chain, Some(pem.expose()), &self.authority.trust_bundle_pem())
-            .map_err(Fault::of(&what))?;
+        // A service follows the roots by itself, and says which it has; others take those in force along.
+        let files = match party {
+            Party::Service(_) if out.join("bundle.pem").exists() => {
+                IssuedFiles::replace(&out, &chain, Some(pem.expose()))
+            }
+            _ => IssuedFiles::write(&out, &chain, Some(pem.expose()), &self.authority.trust_bundle_pem()),
+        };
+        let files = files.map_err(Fault::of(&what))?;
         self.issued.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(party.clone());
         Ok(files)
     }
@@ -134,6 +163,20 @@ impl Issuer {
         let files = self.files(party);
         let identity = Identity::load(&files.0, &files.1).map_err(Fault::of("an identity"))?;
         Ok((identity, TrustBundle::load(&files.2).map_err(Fault::of("the trust bundle"))?))
+    }
+
+    /// The trust bundle in a fridge's own folder, which the fridge replaces by itself; the one in force is put there when
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`Fault`] when it cannot be written.
+    pub fn bundle_in(&self, folder: &Path) -> Result<PathBuf, Fault> {
+        let file = folder.join("bundle.pem");
+        if !file.exists() {
+            std::fs::create_dir_all(folder).map_err(Fault::io("make the folder", folder))?;
+            std::fs::write(&file, self.authority.trust_bundle_pem()).map_err(Fault::io("write", &file))?;
+        }
+        Ok(file)
     }
 
     /// Certificate, key and trust bundle of `party`.

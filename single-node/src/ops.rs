@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use ca_identity::{ServiceName, SpiffeId, TrustDomain};
 use ca_mtls::{Identity, TrustBundle};
-use http::HeaderName;
-use http::header::{CONTENT_TYPE, ETAG};
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderName, StatusCode};
 use pci_processors::http as client;
+use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,6 +39,14 @@ impl Ops {
         let expected = SpiffeId::service(trust_domain, service);
         let tls = ca_mtls::client_config(identity, bundle, &expected, &[b"http/1.1"])
             .map_err(Fault::of("the operator's identity"))?;
+        Self::speaking(service, address, tls)
+    }
+
+    /// A client of `service` at `address` with this configuration.
+    ///
+    /// # Errors
+    /// [`Fault`] when the address is none.
+    pub fn speaking(service: ServiceName, address: &str, tls: Arc<ClientConfig>) -> Result<Self, Fault> {
         let endpoint =
             client::Endpoint::parse(&format!("https://{address}")).map_err(Fault::of("a service's address"))?;
         let config = client::ClientConfig {
@@ -75,6 +84,23 @@ impl Ops {
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
+    /// Reads what comes after what `tag` names at `path`; none when nothing does.
+    ///
+    /// # Errors
+    /// [`Fault`] with the problem the service told.
+    pub async fn next(&self, path: &str, tag: Option<&str>) -> Result<Option<String>, Fault> {
+        let request = client::Request::get(path);
+        let request = match tag {
+            Some(tag) => request.text_header(IF_NONE_MATCH, tag),
+            None => request,
+        };
+        let answer = self.client.send(request).await.map_err(Fault::of(&format!("{} {path}", self.service)))?;
+        match answer.status {
+            StatusCode::NOT_MODIFIED => Ok(None),
+            _ => self.good(path, answer).map(|answer| Some(String::from_utf8_lossy(&answer.body).into_owned())),
+        }
+    }
+
     /// Posts `body` to `path`; `key` makes a repeat harmless.
     ///
     /// # Errors
@@ -105,6 +131,10 @@ impl Ops {
 
     async fn answer(&self, path: &str, request: client::Request) -> Result<client::Response, Fault> {
         let answer = self.client.send(request).await.map_err(Fault::of(&format!("{} {path}", self.service)))?;
+        self.good(path, answer)
+    }
+
+    fn good(&self, path: &str, answer: client::Response) -> Result<client::Response, Fault> {
         if answer.status.is_success() {
             return Ok(answer);
         }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ca_identity::ServiceName;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::children::{Children, Pid, Service};
+use crate::clients::Own;
 use crate::control::Control;
 use crate::enrolment::Enrolment;
 use crate::hsm::Token;
@@ -34,7 +35,8 @@ pub struct Stack {
     issuer: Arc<Issuer>,
     addresses: BTreeMap<String, String>,
     children: Children,
-    renewing: JoinHandle<()>,
+    /// What renews certificates, and follows what was renewed.
+    keeping: JoinSet<()>,
     control: Control,
     clients: BTreeMap<&'static str, Ops>,
     monitor: Ops,
@@ -68,14 +70,19 @@ impl Stack {
         let authority = start_authority(&layout, &ca, &mut children).await?;
         told("inventory, customers, status and admin: the non-PCI zone");
         let addresses = start_services(&layout, &issuer, &pci, &processor, authority, &mut children).await?;
+        let mut keeping = JoinSet::new();
+        let address = |name: &str| addresses.get(name).map(String::as_str).unwrap_or_default();
+        let operator = Own::of(&issuer, &OPERATOR, &mut keeping)?;
         let clients = OPS
             .iter()
-            .map(|(name, service)| Ok((*name, client(&issuer, *service, &addresses, &OPERATOR)?)))
+            .map(|(name, service)| Ok((*name, operator.speaks_to(*service, address(name))?)))
             .collect::<Result<_, Fault>>()?;
-        let monitor = client(&issuer, ServiceName::PurchaseSession, &addresses, &MONITOR)?;
+        let reader = Own::of(&issuer, &MONITOR, &mut keeping)?;
+        reader.follows(address(AUTHORITY), &mut keeping)?;
+        let monitor = reader.speaks_to(ServiceName::PurchaseSession, address(PURCHASE))?;
         let control = Control::new(&processor.control_url)?;
-        let renewing = tokio::spawn(renew(Arc::clone(&issuer)));
-        Ok(Self { layout, issuer, addresses, children, renewing, control, clients, monitor, ca, enrolment: None })
+        keeping.spawn(renew(Arc::clone(&issuer)));
+        Ok(Self { layout, issuer, addresses, children, keeping, control, clients, monitor, ca, enrolment: None })
     }
 
     /// Starts what fridges with a TPM get their certificates from, too.
@@ -181,7 +188,7 @@ impl Stack {
 
     /// Ends every service.
     pub async fn end(self) {
-        self.renewing.abort();
+        drop(self.keeping);
         self.children.end().await;
     }
 }
@@ -304,16 +311,4 @@ fn service(
         log: layout.log(name),
         ready: layout.ready(name),
     })
-}
-
-fn client(
-    issuer: &Issuer,
-    service: ServiceName,
-    addresses: &BTreeMap<String, String>,
-    party: &Party,
-) -> Result<Ops, Fault> {
-    let (identity, bundle) = issuer.load(party)?;
-    let address =
-        addresses.get(service.as_str()).ok_or_else(|| Fault::new(format!("{} has no address", service.as_str())))?;
-    Ops::new(service, address, &identity, &bundle, issuer.trust_domain())
 }

@@ -37,9 +37,10 @@ async fn keeper(stage: &Stage, fridge: &str) -> Keeper {
     let (enrolment, domain) = (stack.enrolment().unwrap(), stack.issuer().trust_domain());
     let service = SpiffeId::service(domain, ca_identity::ServiceName::PurchaseSession);
     let (party, address) = (SpiffeId::fridge(domain, &fridge).unwrap(), stack.address(PURCHASE).unwrap().to_owned());
-    let bundle = stack.issuer().load(&single_node::stack::OPERATOR).unwrap().1;
+    let issuer = std::sync::Arc::clone(stack.issuer());
     tokio::task::spawn_blocking(move || {
         let tpm = enrolment.boot(&fridge, &released()).unwrap();
+        let bundle = issuer.bundle_in(&tpm.folder).unwrap();
         Keeper::open(Settings::new(&tpm, party, service, &address, bundle).unwrap(), clock, no_chance).unwrap()
     })
     .await

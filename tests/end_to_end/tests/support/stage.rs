@@ -21,6 +21,9 @@ pub(crate) const RECYCLE_AFTER: usize = 1_000;
 /// Each case has a fridge of its own.
 pub(crate) const FRIDGES: usize = 20;
 
+/// Visits that take one meal, for each fridge, unless a test wants more.
+const TURNS: usize = 3;
+
 /// See the head of this file.
 pub(crate) struct Stage {
     pub(crate) house: House,
@@ -39,8 +42,13 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts the house; `disk` makes the folder in which purchase-session has its database.
     pub(crate) async fn set(layout: Layout, disk: impl FnOnce(&std::path::Path)) -> Self {
+        Self::set_for(TURNS, layout, disk).await
+    }
+
+    /// The same, with so many visits that take one meal for each fridge; at least three.
+    pub(crate) async fn set_for(turns: usize, layout: Layout, disk: impl FnOnce(&std::path::Path)) -> Self {
         let mut visits = Visits::at(FRIDGES);
-        let small = (0..FRIDGES * 3).map(|number| visits.small(number % FRIDGES)).collect();
+        let small = (0..FRIDGES * turns).map(|number| visits.small(number % FRIDGES)).collect();
         let large = (0..FRIDGES).map(|fridge| visits.make(fridge, false)).collect();
         let folder = layout.root().join("small-disk");
         let house = House::empty(layout).await;
@@ -68,6 +76,13 @@ impl Stage {
         let small = [0, 1, 2].map(|turn| self.small[turn * FRIDGES + number].clone());
         let large = self.large[number].clone();
         (Fridge::put_up(&self.house, &large.fridge), small, large)
+    }
+
+    /// All visits that take one meal at a fridge that no case has used; it is left to the caller to put it up.
+    pub(crate) fn visits(&mut self) -> Vec<Session> {
+        let number = self.next;
+        self.next += 1;
+        self.small.iter().skip(number).step_by(FRIDGES).cloned().collect()
     }
 
     /// Notes that a session was played to its end.
