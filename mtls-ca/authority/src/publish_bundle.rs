@@ -32,15 +32,15 @@ pub(crate) async fn answer(
 ) -> Response {
     let Some(Role::Service(service)) = request.peer.as_ref().map(|peer| peer.id.role().clone()) else {
         let why = "the services of the house follow the bundle; others get it where they get their certificates";
-        return problem(StatusCode::FORBIDDEN, "not_a_service", why);
+        return problem((StatusCode::FORBIDDEN, "not_a_service", why));
     };
     let Ok(wait_s) = wait_s(request.query.as_deref()) else {
         let why = "wait_s must be a whole number of seconds, and there is no other parameter";
-        return problem(StatusCode::BAD_REQUEST, "query", why);
+        return problem((StatusCode::BAD_REQUEST, "query", why));
     };
     let known = match known(&request, &published.borrow()) {
         Ok(known) => known,
-        Err(response) => return response,
+        Err(wrong) => return problem(wrong),
     };
     if let Some(known) = known {
         note(acknowledged, service, known, now_unix_s()).await;
@@ -59,23 +59,26 @@ pub(crate) async fn answer(
 pub fn hand_out(request: &Request, bundles: &[PublishedBundle]) -> Response {
     match known(request, bundles) {
         Ok(known) => handed_out(next(bundles, known), known),
-        Err(response) => response,
+        Err(wrong) => problem(wrong),
     }
 }
 
+/// Why a question cannot be answered: status, code, reason.
+type Wrong = (StatusCode, &'static str, &'static str);
+
 /// The version that is asked with, if it can be.
-fn known(request: &Request, bundles: &[PublishedBundle]) -> Result<Option<u64>, Response> {
+fn known(request: &Request, bundles: &[PublishedBundle]) -> Result<Option<u64>, Wrong> {
     if request.method != Method::GET {
-        return Err(problem(StatusCode::METHOD_NOT_ALLOWED, "method", "the trust bundle can only be read"));
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "method", "the trust bundle can only be read"));
     }
     let Ok(known) = version(request.header(&header::IF_NONE_MATCH)) else {
         let why = "If-None-Match must be a version in quotes, such as \"3\"";
-        return Err(problem(StatusCode::BAD_REQUEST, "version", why));
+        return Err((StatusCode::BAD_REQUEST, "version", why));
     };
     let last = bundles.last().map_or(0, |bundle| bundle.version);
     if known.is_some_and(|known| known > last) {
         tracing::error!(?known, last, "somebody has a newer trust bundle than this authority");
-        return Err(problem(StatusCode::CONFLICT, "ahead", "this authority has no bundle so new; was it set back?"));
+        return Err((StatusCode::CONFLICT, "ahead", "this authority has no bundle so new; was it set back?"));
     }
     Ok(known)
 }
@@ -89,7 +92,7 @@ fn handed_out(next: Option<&PublishedBundle>, known: Option<u64>) -> Response {
     }
 }
 
-fn problem(status: StatusCode, code: &'static str, why: &str) -> Response {
+fn problem((status, code, why): Wrong) -> Response {
     Problem::of_code(status, code, why).into()
 }
 
