@@ -274,7 +274,7 @@ fn another_process_hears_of_an_act_at_its_next_certificate() {
 #[test]
 fn after_a_crash_between_a_key_and_its_act_the_step_is_taken_again() {
     in_own_process("crash", |token| {
-        let house = House::new(token);
+        let mut house = House::new(token);
         let acts = dir(token).join("acts.jsonl");
         for (tier, count) in [(Tier::Device, 2), (Tier::Root, 2)] {
             for _ in 0..count {
@@ -296,6 +296,7 @@ fn after_a_crash_between_a_key_and_its_act_the_step_is_taken_again() {
                         again.authority.bundles().unwrap().last().unwrap().version,
                         again.authority.standing(NOW).unwrap().rotation.bundle().version
                     );
+                    house = again; // the one before is dead, and does not know what was written in its place
                 }
             }
         }

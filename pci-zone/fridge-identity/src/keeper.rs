@@ -12,7 +12,7 @@ use ca_identity::Role;
 use ca_mtls::{BundleFollower, HeldClient, Identity, TrustBundle};
 use fridge_tpm::{Tpm, TpmSigner};
 use rustls_pki_types::ServerName;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -22,6 +22,8 @@ use crate::{EnrolError, Settings};
 
 /// The bound on a handshake, and on the service's first word after it.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// What a client of HTTP/2 says first (RFC 9113, section 3.4): the preface and empty settings. A server may wait for it.
+const HTTP2_BEGINS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// The longest sleep: clocks of fridges are set while they run, so the time is looked at again.
 const LOOK_EVERY_S: u64 = 60;
 /// How often the authority is asked for its hint: at most and at least, seconds.
@@ -190,8 +192,12 @@ impl Keeper {
         // Only sent along: who the server must be is in the configuration.
         let name = ServerName::try_from("purchase-session").map_err(|why| failed(&why))?;
         let (mut tls, _) = ca_mtls::connect(tls, name, stream, HANDSHAKE_WITHIN).await.map_err(|why| failed(&why))?;
-        let word = tokio::time::timeout(HANDSHAKE_WITHIN, tls.read_u8()).await.map_err(|why| failed(&why))?;
-        match word {
+        let word = async {
+            tls.write_all(HTTP2_BEGINS).await?;
+            tls.flush().await?;
+            tls.read_u8().await
+        };
+        match tokio::time::timeout(HANDSHAKE_WITHIN, word).await.map_err(|why| failed(&why))? {
             Ok(_) => Ok(()),
             Err(why) if is_alert(&why) => {
                 Err(EnrolError::Refused(format!("{} refuses the certificate: {why}", settings.service)))

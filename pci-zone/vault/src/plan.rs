@@ -237,7 +237,7 @@ mod tests {
         let plan = KeyPlan::parse(PLAN).expect("a plan");
         assert_eq!(plan.vault_keys(Purpose::Sealing).first().map(|key| key.id.as_str()), Some("seal-1"));
         assert_eq!(plan.vault_keys(Purpose::Token).first().map(|key| key.version), Some(1));
-        assert_eq!((plan.zone(KeyZone::Pci).count(), plan.zone(KeyZone::Ca).count()), (2, 3));
+        assert_eq!((plan.zone(KeyZone::Pci).count(), plan.zone(KeyZone::Ca).count()), (2, 4));
     }
 
     #[test]

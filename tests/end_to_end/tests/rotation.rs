@@ -21,7 +21,7 @@ use support::fridge::Fridge;
 use support::house::{eventually, in_house};
 use support::stage::Stage;
 use support::world::Session;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Fridges at which people buy, and visits to each.
@@ -29,6 +29,8 @@ const FRIDGES: usize = 3;
 const VISITS: usize = 40;
 /// The bound on a handshake and on the server's first word after it.
 const LIMIT: Duration = Duration::from_secs(10);
+/// What a client of HTTP/2 says first (RFC 9113, section 3.4).
+const HTTP2_BEGINS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// When everything that is out today has ended, and its revocation lists are needed no more.
 const LATER_S: i64 = 9 * 24 * 60 * 60;
 /// Handshakes and purchases that there must be between one decision and the next.
@@ -62,7 +64,12 @@ async fn handshake(client: &ReloadingClient, service: ServiceName, address: &str
     let stream = TcpStream::connect(address).await.map_err(|why| said(&why))?;
     let name = ServerName::try_from("localhost").map_err(|why| said(&why))?;
     let (mut tls, _) = ca_mtls::connect(tls, name, stream, LIMIT).await.map_err(|why| said(&why))?;
-    let word = tokio::time::timeout(LIMIT, tls.read_u8()).await.map_err(|why| said(&why))?;
+    let word = async {
+        tls.write_all(HTTP2_BEGINS).await?;
+        tls.flush().await?;
+        tls.read_u8().await
+    };
+    let word = tokio::time::timeout(LIMIT, word).await.map_err(|why| said(&why))?;
     word.map(drop).map_err(|why| said(&why))
 }
 

@@ -243,8 +243,18 @@ fn search_memory(scene: &Scene, finds: &mut Finds) {
     let mut processes = house.processes();
     processes.push(fridge.process().unwrap());
     let names: Vec<&str> = processes.iter().map(|process| process.name.as_str()).collect();
-    let expected =
-        ["admin", "authority", "customers", "inventory", "purchase-session", "single-node", "status", "fridge-agent"];
+    let expected = [
+        "acme",
+        "admin",
+        "attestation",
+        "authority",
+        "customers",
+        "inventory",
+        "purchase-session",
+        "single-node",
+        "status",
+        "fridge-agent",
+    ];
     assert_eq!(names, expected);
     for process in &processes {
         memory::search(hunt, process, finds).unwrap();
