@@ -2,7 +2,7 @@
 //! anything between the two steps is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod device;
+use crate::device;
 
 use attest_service::{LIFE_S, Refusal};
 use attest_verdict::{Appraised, VerdictRefusal};

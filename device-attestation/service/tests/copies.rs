@@ -1,7 +1,7 @@
 //! A copy of a TPM is found, whichever of the two comes first, and both stay in quarantine until a person has looked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod device;
+use crate::device;
 
 use attest_service::{Attestation, Refusal, Signer, Store, Values};
 use attest_verifier::MakerRoots;

@@ -1,7 +1,7 @@
 //! What comes over the wire, and lists of reference values, are taken in one form; anything else is refused with its reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod device;
+use crate::device;
 
 use attest_service::{Begin, Finish, Refusal, Values};
 use device::*;

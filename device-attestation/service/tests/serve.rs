@@ -1,7 +1,7 @@
 //! The service as it is run: its files, its listener that asks for no certificate, its answers, and its commands.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod device;
+use crate::device;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Boots at random: a true log always leads to its quote, and no other log ever does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use attest_evidence::{EventLog, HashAlgorithm, PcrSelection};
 use attest_verifier::{

@@ -2,7 +2,7 @@
 //! here is one of software, by the specification's formulas turned round; that real ones open it is tried elsewhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use aes::cipher::{AsyncStreamCipher, KeyIvInit};
 use attest_verifier::{AttestationKey, EndorsementKey, KeyFlaw, Refusal};

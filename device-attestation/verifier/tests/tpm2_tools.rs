@@ -2,8 +2,8 @@
 //! is not true is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
-mod swtpm;
+use crate::support;
+use crate::swtpm;
 
 use attest_evidence::{Curve, HashAlgorithm, PcrSelection, Public};
 use attest_verifier::{

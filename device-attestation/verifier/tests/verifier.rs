@@ -1,7 +1,7 @@
 //! Evidence that is true is believed, and every way to forge it is refused with its own reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use attest_evidence::{Curve, HashAlgorithm, PcrSelection, Why};
 use attest_verifier::{

@@ -1,7 +1,7 @@
 //! An order of a fridge: what its TPM and the attestation service have to say, and what is made of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use ca_acme::{Effect, Kind, Problem, Profile, Revoked};
 use rcgen::KeyPair;

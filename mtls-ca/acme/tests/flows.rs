@@ -1,7 +1,7 @@
 //! What right clients do, from the directory to the certificate and beyond.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use ca_acme::{Body, Effect, Profile};
 use rcgen::{KeyPair, PublicKeyData};

@@ -1,7 +1,7 @@
 //! Every move of an order from every place it can stand in, what is shown of it, and how it is stored.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use ca_acme::{Authorization, Certificate, DeviceProof, Failure, Kind, Order, Problem, Profile, Proof, Revoked, Stage};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Keys, signatures and requests that OpenSSL makes, since our own test client could share a mistake with the server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::fs;
 use std::path::Path;

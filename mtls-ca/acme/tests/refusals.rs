@@ -2,7 +2,7 @@
 //! in one thing from a request that is granted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use ca_acme::{Kind, Problem};
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};

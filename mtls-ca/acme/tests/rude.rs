@@ -2,7 +2,7 @@
 //! random walk of two accounts through the whole protocol never gets a certificate that was not earned.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::collections::{BTreeMap, BTreeSet};
 

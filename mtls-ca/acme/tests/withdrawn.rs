@@ -1,7 +1,7 @@
 //! What is withdrawn while it is being used: a binding key, an account, a process that dies between two steps.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use ca_acme::{ApprovedOrder, Certificate, Effect, Kind, Order, Revoked, Stage};
 use rcgen::KeyPair;

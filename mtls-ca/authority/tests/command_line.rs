@@ -1,7 +1,7 @@
 //! `larder-ca` as people run it: the program itself, its words, its files and its exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

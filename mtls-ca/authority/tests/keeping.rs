@@ -1,7 +1,7 @@
 //! What the authority keeps: its keys inside the token, its log, its state over a restart; and what it refuses to do twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Rotation as the security team does it: `larder-ca` itself, its words, and the files that go from hand to hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //! stranger's file can do to them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::collections::HashSet;
 use std::fs;

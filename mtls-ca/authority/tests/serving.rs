@@ -2,7 +2,7 @@
 //! the list.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

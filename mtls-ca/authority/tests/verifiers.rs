@@ -1,7 +1,7 @@
 //! What the authority issues, as others judge it: webpki, OpenSSL in its strict mode, and two parties who meet over TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::process::Command;
 use std::time::Duration;

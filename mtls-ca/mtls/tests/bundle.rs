@@ -1,7 +1,7 @@
 //! The signed trust bundle: what is believed of it and what is not, and a party that follows it while roots are replaced.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::collections::VecDeque;
 use std::fs;

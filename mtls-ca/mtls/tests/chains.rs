@@ -2,7 +2,7 @@
 //! signs by itself, two roots during a rotation; and what a caller is told, by type, when a handshake fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::sync::Arc;
 use std::time::Duration;

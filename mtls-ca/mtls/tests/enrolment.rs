@@ -1,7 +1,7 @@
 //! The server for those who have no certificate yet: what it shows, what it asks for, and how it changes while it runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! run. A failed handshake anywhere in the rotation is a failure of the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

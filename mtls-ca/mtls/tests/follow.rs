@@ -2,7 +2,7 @@
 //! conversation may last.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //! that a test cannot pass because everything is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;

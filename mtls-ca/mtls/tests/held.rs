@@ -1,7 +1,7 @@
 //! A client whose certificate is handed in: what it shows, and how that changes while it runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::sync::Arc;
 

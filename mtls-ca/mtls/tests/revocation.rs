@@ -2,7 +2,7 @@
 //! stands beside the right case it differs from.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod pki;
+use crate::pki;
 
 use std::sync::Arc;
 use std::time::Duration;

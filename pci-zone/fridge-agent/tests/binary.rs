@@ -1,7 +1,7 @@
 //! The binary from outside: its configuration, its control socket, its end on SIGTERM, and no card on its output.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

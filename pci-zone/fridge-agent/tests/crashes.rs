@@ -2,7 +2,7 @@
 //! in order, the fridge forgets nothing before the last word, and no door opens on a guess.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use fridge_agent::core::TouchKind;
 use fridge_agent::hardware::Siren;

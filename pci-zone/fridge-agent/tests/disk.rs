@@ -2,7 +2,7 @@
 //! before it is written, the customer inside is served to the end, and nobody is let in on what could not be kept.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The trip of a purchase between a real agent and a service that keeps the protocol, over mutual TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use fridge_agent::core::TouchKind;
 use fridge_agent::hardware::{AlarmKind, Siren, TechnicianNote};

@@ -2,7 +2,7 @@
 //! and goes on when the right service is back. And many agents side by side, each with its own fridge.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 

@@ -2,8 +2,7 @@
 //! the way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-#[path = "../../../device-attestation/service/tests/device/mod.rs"]
-mod device;
+use crate::device;
 
 use attest_statement::{Asked, StatementRefusal, Trust};
 use attest_verdict::Appraised;

@@ -4,7 +4,7 @@
 //! event that is pruned while somebody needs it or kept when nobody does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::time::Duration;
 

@@ -5,8 +5,7 @@
 //! good for, or a payment that waits behind others that cannot be made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-#[path = "settle/shop.rs"]
-mod shop;
+use crate::shop;
 
 use pci_contract::{EventBody, Outcome};
 use pci_processors::{AuthorizationRef, IdempotencyKey, Processor, Verb as Ask};

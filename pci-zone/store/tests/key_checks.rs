@@ -1,7 +1,7 @@
 //! What the HSM's keys are known by is kept for ever: a database belongs to the keys it was first used with.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use support::*;
 

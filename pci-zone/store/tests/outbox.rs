@@ -1,7 +1,7 @@
 //! The outbox: positions without gaps, cursors that never go back, and nothing pruned that somebody needs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use pci_contract::{CardRow, CustomerRow, Envelope};
 use pci_store::{EVENT_SOURCE, NewEvent, Store, StoreError};

@@ -4,7 +4,7 @@
 //! a feed's first and last page it may be stricter, never laxer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 

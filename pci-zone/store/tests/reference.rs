@@ -1,7 +1,7 @@
 //! The reference copies: pages in, lookups out, the same after a restart; prices frozen; credit never spent twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 //! collide: few fridges, few sessions, fences that may be old, answers that may have no question, events told twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 

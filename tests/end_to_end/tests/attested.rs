@@ -2,7 +2,7 @@
 //! comes back after a year without power and after it was revoked; and with firmware that nobody released it may not sell.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};

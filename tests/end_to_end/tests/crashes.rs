@@ -6,7 +6,7 @@
 //! when it happens; from round to round the kill comes a little later after that step was begun.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! promise nobody can keep; what was promised is kept once the device is back; nobody starts anything anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::fs::File;
 use std::io::Write;

@@ -3,7 +3,7 @@
 //! charged as if nothing had happened.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::time::Duration;
 

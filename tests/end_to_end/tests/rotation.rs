@@ -2,7 +2,7 @@
 //! root. Meanwhile people buy, and handshakes are made without a pause; none of either fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

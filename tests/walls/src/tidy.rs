@@ -117,6 +117,22 @@ pub fn check_files(files: &[Measured]) -> Violations {
     found
 }
 
+/// Checks that the tests of a package that are one binary (`tests/all.rs`) are all in it: one that is not would never run.
+#[must_use]
+pub fn check_gathered(files: &[(PathBuf, String)]) -> Violations {
+    let mut found = Vec::new();
+    for (all, text) in files.iter().filter(|(path, _)| path.ends_with("tests/all.rs")) {
+        let beside = files.iter().filter(|(path, _)| path.parent() == all.parent() && path != all);
+        for (path, _) in beside {
+            let module = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            if !text.lines().any(|line| line == format!("mod {module};")) {
+                found.push(format!("{}: {} does not name it, so it never runs", path.display(), all.display()));
+            }
+        }
+    }
+    found
+}
+
 /// Checks the house as a whole: the median of file lengths and the ninth decile of function lengths.
 #[must_use]
 pub fn check_spread(files: &[Measured]) -> Violations {
@@ -223,6 +239,20 @@ mod tests {
 
     fn function(count: usize) -> String {
         format!("//! A file.\nfn f() {{\n{}}}\n", "    g();\n".repeat(count - 2))
+    }
+
+    #[test]
+    fn a_test_that_no_binary_has_is_found() {
+        let file = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
+        let mut files = vec![
+            file("a/tests/all.rs", "mod support;\n\nmod one;\n"),
+            file("a/tests/one.rs", ""),
+            file("a/tests/support/mod.rs", ""),
+            file("b/tests/two.rs", ""),
+        ];
+        assert_eq!(check_gathered(&files), [] as [String; 0]);
+        files.push(file("a/tests/forgotten.rs", ""));
+        assert!(check_gathered(&files)[0].starts_with("a/tests/forgotten.rs"));
     }
 
     #[test]

@@ -38,6 +38,12 @@ fn strict_folders_have_as_much_test_as_source() {
 }
 
 #[test]
+fn every_test_is_in_a_binary() {
+    let found = tidy::check_gathered(&rust_files());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
 fn no_modules_import_each_other_in_a_circle() {
     let files = rust_files();
     let mut found = Vec::new();

@@ -1,0 +1,11 @@
+//! Every test of the agent, in one binary: it is linked once, and what they share is compiled once. `cargo nextest` still
+//! runs each in a process of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod support;
+
+mod binary;
+mod crashes;
+mod disk;
+mod purchase;
+mod strangers;
