@@ -3,17 +3,14 @@
 //! without a certbot on the path, the test says that it tried nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+mod served;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use authority::{Authority, AuthorityConfig, IssuedFiles, Names, Order, Pin, Profile, SubjectKey, now_unix_s};
-use ca_identity::{SpiffeId, TrustDomain};
-use test_token::{TestToken, in_own_process};
-
-const HOST: &str = "admin.larder.internal";
+use served::judges::said;
+use served::{HOST, World, binding_key, start};
+use test_token::in_own_process;
 
 /// The certbot that `LARDER_CERTBOT` names, or the one on the path; at least version 5, whose renewals ask for renewal
 /// information (RFC 9773).
@@ -29,106 +26,10 @@ fn certbot() -> Option<PathBuf> {
     usable.then_some(program)
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn said(command: &mut Command) -> Result<String, String> {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() { Ok(said) } else { Err(said) }
-}
-
-/// A server that is killed when the test ends, however it ends.
-struct Serving(Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct World {
-    dir: PathBuf,
-    root: PathBuf,
-    port: u16,
-    proof_port: u16,
-    _serving: Serving,
-}
-
-/// An authority and `larder-acme serve` before it.
-fn start(token: &TestToken) -> World {
-    let dir = token.directory().to_owned();
-    let pin = dir.join("pin");
-    std::fs::write(&pin, token.pin()).unwrap();
-    std::fs::set_permissions(&pin, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let config = AuthorityConfig {
-        dir: dir.join("ca"),
-        module: token.module().to_owned(),
-        token_label: token.label().to_owned(),
-        pin: Pin::File(pin),
-        trust_domain: TrustDomain::parse("larder.internal").unwrap(),
-    };
-    let authority = Authority::init(&config, now_unix_s()).unwrap();
-    let (key, pair) = SubjectKey::generate().unwrap();
-    let own = SpiffeId::parse("spiffe://larder.internal/service/authority").unwrap();
-    let names = Names { dns: vec!["localhost".into()], ip: vec![] };
-    let chain = authority.issue(&Order::new(Profile::Service, &own, names, key, 3600).unwrap(), now_unix_s()).unwrap();
-    let files =
-        IssuedFiles::write(&dir.join("own"), &chain, Some(pair.expose()), &authority.trust_bundle_pem()).unwrap();
-    let (port, proof_port) = (free_port(), free_port());
-    let ready = dir.join("ready");
-    let serving = Command::new(env!("CARGO_BIN_EXE_larder-acme"))
-        .arg("serve")
-        .args(["--dir".as_ref(), dir.join("ca").as_os_str(), "--database".as_ref(), dir.join("acme.db").as_os_str()])
-        .args(["--listen", &format!("127.0.0.1:{port}"), "--origin", &format!("https://localhost:{port}")])
-        .args([
-            "--certificate".as_ref(),
-            files.certificate.as_os_str(),
-            "--key".as_ref(),
-            files.key.unwrap().as_os_str(),
-        ])
-        .args(["--resolve", &format!("{HOST}=127.0.0.1:{proof_port}"), "--ready-file"])
-        .arg(&ready)
-        .spawn()
-        .unwrap();
-    let serving = Serving(serving);
-    for _ in 0..400 {
-        if ready.exists() {
-            return World { root: files.bundle, dir, port, proof_port, _serving: serving };
-        }
-        std::thread::sleep(Duration::from_millis(50)); // it is another process; its file is all that it tells
-    }
-    panic!("larder-acme did not begin to serve");
-}
-
-/// Makes a binding key with the program itself: its id and its MAC key.
-fn binding_key(world: &World, name: &str) -> (String, String) {
-    let (file, database) = (world.dir.join(name), world.dir.join("acme.db"));
-    let made = said(
-        Command::new(env!("CARGO_BIN_EXE_larder-acme"))
-            .args([
-                "eab",
-                "new",
-                "--id",
-                "spiffe://larder.internal/service/admin",
-                "--dns",
-                HOST,
-                "--json",
-                "--database",
-            ])
-            .args([database.as_os_str(), "--out".as_ref(), file.as_os_str()]),
-    )
-    .unwrap();
-    let made: serde_json::Value = serde_json::from_str(made.lines().next().unwrap()).unwrap();
-    (made["kid"].as_str().unwrap().to_owned(), std::fs::read_to_string(file).unwrap())
-}
-
 fn run_certbot(program: &Path, world: &World, more: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(more).args(["--non-interactive", "--server"]);
-    command.arg(format!("https://localhost:{}/acme/directory", world.port));
+    command.arg(world.directory());
     for (flag, folder) in [("--config-dir", "config"), ("--work-dir", "work"), ("--logs-dir", "logs")] {
         command.arg(flag).arg(world.dir.join(folder));
     }
@@ -163,28 +64,14 @@ fn certbot_gets_revokes_and_renews_what_openssl_and_gnutls_accept() {
         run(&all(&mac_key)).unwrap();
         let live = world.dir.join("config/live").join(HOST);
         let first = std::fs::read_to_string(live.join("cert.pem")).unwrap();
-        let judged = said(
-            Command::new("openssl")
-                .args(["verify", "-x509_strict", "-check_ss_sig", "-purpose", "sslserver", "-verify_hostname", HOST])
-                .args(["-CAfile".as_ref(), world.root.as_os_str()])
-                .args(["-untrusted".as_ref(), live.join("chain.pem").as_os_str(), live.join("cert.pem").as_os_str()]),
-        );
-        assert!(judged.is_ok(), "{judged:?}");
-        let judged = said(Command::new("certtool").args(["--verify", "--load-ca-certificate"]).args([
-            world.root.as_os_str(),
-            "--infile".as_ref(),
-            live.join("fullchain.pem").as_os_str(),
-        ]));
-        assert!(judged.as_ref().is_ok_and(|said| said.contains("Chain verification output: Verified")), "{judged:?}");
+        world.is_accepted(&live.join("fullchain.pem"));
         let revoked = run_certbot(
             &program,
             &world,
             &["revoke", "--cert-name", HOST, "--reason", "superseded", "--no-delete-after-revoke"],
         );
         assert!(revoked.is_ok(), "{revoked:?}");
-        let serials = authority::revoked_serials(&world.dir.join("ca")).unwrap();
-        let serial = ca_acme::Certificate::of_chain(&first).unwrap().serial;
-        assert_eq!(serials.into_iter().collect::<Vec<_>>(), [serial]);
+        assert_eq!(world.revoked(), [ca_acme::Certificate::of_chain(&first).unwrap().serial]);
         // Of a certificate this young only the renewal information says that it is due, because it was taken back.
         let renew = |more: &[&str]| {
             run_certbot(&program, &world, &[&["renew", "--no-random-sleep-on-renew"], more].concat()).unwrap()

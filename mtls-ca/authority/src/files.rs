@@ -80,7 +80,12 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 /// Makes the entry of a file in its folder durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    path.parent().map_or(Ok(()), |parent| File::open(named(parent))?.sync_all())
+}
+
+/// The folder, which is called nothing when a file is named without one.
+fn named(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// Reads a bounded text file the caller named.
@@ -107,7 +112,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
-    use super::{IssuedFiles, MAX_FILE_BYTES, make_dir, read, write};
+    use super::{IssuedFiles, MAX_FILE_BYTES, make_dir, read, sync_parent, write};
     use crate::{AuthorityError, Fault, IssuedChain, Refusal};
 
     fn mode(path: &Path) -> u32 {
@@ -154,6 +159,13 @@ mod tests {
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
         make_dir(&new).unwrap();
         assert_eq!(mode(&new), 0o755);
+    }
+
+    #[test]
+    fn a_file_that_is_named_without_a_folder_is_in_the_one_where_one_stands() {
+        sync_parent(Path::new("file")).unwrap();
+        sync_parent(Path::new("/file")).unwrap();
+        assert!(sync_parent(Path::new("no/such/folder/file")).is_err());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Table {
     pub doubles: BTreeSet<String>,
     /// Who may link a double into a program that is not a test.
     pub doubles_allowed_in: BTreeSet<String>,
+    /// Folders of packages that are no members of the workspace.
+    pub outside: BTreeSet<String>,
 }
 
 impl Table {
@@ -94,6 +96,24 @@ pub fn doubles_are_named(table: &Table, members: &BTreeMap<String, PathBuf>) -> 
     found
 }
 
+/// Checks that every manifest among the files is the root's, a member's or one that is said to stand outside, and that
+/// whatever is said to stand outside is there. What stands outside is under none of the other walls.
+#[must_use]
+pub fn check_outside(table: &Table, members: &BTreeMap<String, PathBuf>, files: &[PathBuf]) -> Violations {
+    let manifests = files.iter().filter(|file| file.ends_with("Cargo.toml")).filter_map(|file| file.parent());
+    let folders: BTreeSet<&Path> = manifests.filter(|folder| *folder != Path::new("")).collect();
+    let inside: BTreeSet<&Path> = members.values().map(PathBuf::as_path).collect();
+    let outside: BTreeSet<&Path> = table.outside.iter().map(Path::new).collect();
+    let mut found = Vec::new();
+    for folder in folders.difference(&inside).filter(|folder| !outside.contains(*folder)) {
+        found.push(format!("{} holds a package that is no member of the workspace", folder.display()));
+    }
+    for folder in outside.iter().filter(|folder| !folders.contains(*folder) || inside.contains(*folder)) {
+        found.push(format!("`outside` in imports.toml names {}, where no package stands outside", folder.display()));
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +121,7 @@ mod tests {
     const TABLE: &str = r#"
         doubles = ["fake"]
         doubles_allowed_in = ["node"]
+        outside = ["tests/stranger"]
         [normal]
         ground = []
         core = ["ground"]
@@ -181,5 +202,28 @@ mod tests {
         members.insert("fake".into(), "pci-zone/fake".into());
         let found = doubles_are_named(&Table::parse(TABLE).expect("a table"), &members);
         assert_eq!(found, ["fake: `doubles` in imports.toml and the folder tests/doubles disagree"]);
+    }
+
+    #[test]
+    fn a_package_outside_is_named_and_a_name_has_its_package() {
+        let table = Table::parse(TABLE).expect("a table");
+        let found = |folders: &[&str]| {
+            let files: Vec<PathBuf> = folders
+                .iter()
+                .map(|folder| Path::new(folder).join("Cargo.toml"))
+                .chain(["core/src/x.rs".into()])
+                .collect();
+            check_outside(&table, &members(), &files)
+        };
+        assert_eq!(found(&["", "core", "tests/stranger"]), Violations::new());
+        assert_eq!(
+            found(&["core", "tests/stranger", "tests/another"]),
+            ["tests/another holds a package that is no member of the workspace"]
+        );
+        let gone = ["`outside` in imports.toml names tests/stranger, where no package stands outside"];
+        assert_eq!(found(&["core"]), gone);
+        let mut members = members();
+        members.insert("stranger".into(), "tests/stranger".into());
+        assert_eq!(check_outside(&table, &members, &["tests/stranger/Cargo.toml".into()]), gone);
     }
 }

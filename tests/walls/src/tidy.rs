@@ -23,8 +23,8 @@ pub const FUNCTION_LINES: usize = 70;
 pub const NINE_IN_TEN_LINES: usize = 35;
 /// Folders in which there is at least as much test as source, each with the folders outside it that test it as a whole.
 pub const TESTED_FOLDERS: &[(&str, &[&str])] = &[
-    ("pci-zone", &["tests/end_to_end", "tests/leak", "tests/simulation", "tests/conformance"]),
-    ("mtls-ca", &[]),
+    ("pci-zone", &["tests/end_to_end", "tests/leak", "tests/simulation", "tests/conformance/python_grpc"]),
+    ("mtls-ca", &["tests/conformance/instant_acme"]),
     ("device-attestation", &[]),
 ];
 

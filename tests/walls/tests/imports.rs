@@ -16,6 +16,7 @@ fn our_packages_import_whom_the_table_allows() {
     let members = graph.members();
     let mut found = imports::check(&table, &members, &graph.edges_between_members());
     found.extend(imports::doubles_are_named(&table, &members));
+    found.extend(imports::check_outside(&table, &members, &workspace::files().unwrap()));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -164,7 +164,7 @@ impl<'a> Fleet<'a> {
         let services = "127.0.0.1:0".parse().unwrap();
         let listen = Listen { services, names: names(), ready_file: Some(ready.clone()) };
         tokio::spawn(authority::serve(Arc::clone(&house.authority), listen, clock, std::future::pending()));
-        let address = until(|| std::fs::read_to_string(&ready).ok()?.trim().parse().ok()).await;
+        let authority: SocketAddr = until(|| std::fs::read_to_string(&ready).ok()?.trim().parse().ok()).await;
         let (key, pair) = SubjectKey::generate().unwrap();
         let id = party("spiffe://larder.internal/service/attestation");
         let order = Order::new(Profile::Service, &id, names(), key, 86_400).unwrap();
@@ -185,7 +185,7 @@ impl<'a> Fleet<'a> {
             reference_values: at("values.jws"),
             reference_values_key: at("values.pem"),
             ready_file: None,
-            authority: attest_service::AuthorityConfig { address, bundle: own.bundle.clone() },
+            authority: attest_service::AuthorityConfig { address: authority, bundle: own.bundle.clone() },
         };
         let service = Service::open(config, clock).await.unwrap();
         let address = service.address().unwrap();
@@ -193,15 +193,28 @@ impl<'a> Fleet<'a> {
         let bundle = TrustBundle::load(&own.bundle).unwrap();
         let tls = client_config(&house.identity, &bundle, &id, &[b"http/1.1"]).unwrap();
         let store = Store::open(&at("attestation.db"), clock()).await.unwrap();
-        Self { running: house.start_at(clock).await, store, way: Way::Network { address, tls } }
+        Self { running: house.start_at(clock).await, store, way: Way::Network { authority, address, tls } }
     }
 
-    /// An external account key for a fridge, and an account made with it.
-    pub async fn account(&self, fridge: &Fridge, kid: &str, name: &str) -> Client {
+    /// Where the authority and the attestation service listen, when they do.
+    pub fn listeners(&self) -> Option<[SocketAddr; 2]> {
+        match &self.way {
+            Way::Direct(_) => None,
+            Way::Network { authority, address, .. } => Some([*authority, *address]),
+        }
+    }
+
+    /// An external account key for a fridge, as a factory gives it one.
+    pub async fn account_key(&self, fridge: &Fridge, kid: &str, name: &str) {
         let grant = Grant::device(party(&format!("spiffe://larder.internal/fridge/{name}")), fridge.identifier());
         let mut key = eab(kid, grant.unwrap());
         key.created_unix_s = clock();
         self.running.house.store.add_eab(&key).await.unwrap();
+    }
+
+    /// An external account key for a fridge, and an account made with it.
+    pub async fn account(&self, fridge: &Fridge, kid: &str, name: &str) -> Client {
+        self.account_key(fridge, kid, name).await;
         self.running.enrol(kid).await
     }
 
@@ -313,14 +326,16 @@ enum Way {
     /// Without a network between.
     Direct(Arc<Attestation>),
     /// As a fridge goes.
-    Network { address: SocketAddr, tls: Arc<rustls::ClientConfig> },
+    Network { authority: SocketAddr, address: SocketAddr, tls: Arc<rustls::ClientConfig> },
 }
 
 impl fridge_tpm::Transport for Way {
     fn post(&mut self, message: &Message) -> Result<Reply, String> {
         match self {
             Self::Direct(attestation) => directly(attestation, message),
-            Self::Network { address, tls } => Handle::current().block_on(over_tls(*address, Arc::clone(tls), message)),
+            Self::Network { address, tls, .. } => {
+                Handle::current().block_on(over_tls(*address, Arc::clone(tls), message))
+            }
         }
     }
 }

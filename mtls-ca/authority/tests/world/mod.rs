@@ -13,6 +13,7 @@ use test_token::TestToken;
 use zeroize::Zeroizing;
 
 pub const FRIDGE: &str = "spiffe://larder.internal/fridge/f1";
+pub const QUARANTINED: &str = "spiffe://larder.internal/quarantine/f1";
 pub const SESSION: &str = "spiffe://larder.internal/service/purchase-session";
 pub const ADA: &str = "spiffe://larder.internal/operator/ada";
 pub const HOST: &str = "purchase-session.larder.internal";
@@ -42,7 +43,7 @@ pub fn dir(token: &TestToken) -> PathBuf {
 /// An order for this party with the profile that is its own, and the key made for it.
 pub fn order(name: &str, lifetime_s: u32) -> (Order, KeyPairPem) {
     let (profile, names) = match name.split('/').nth(3) {
-        Some("fridge") => (Profile::Device, Names::default()),
+        Some("fridge" | "quarantine") => (Profile::Device, Names::default()),
         Some("operator") => (Profile::Operator, Names::default()),
         _ => (Profile::Service, Names { dns: vec![HOST.into()], ip: vec!["127.0.0.1".parse().unwrap()] }),
     };
