@@ -3,12 +3,13 @@
 //! without a certbot on the path, the test says that it tried nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod served;
+use crate::judges;
+use crate::served;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use served::judges::said;
+use judges::said;
 use served::{HOST, World, binding_key, start};
 use test_token::in_own_process;
 

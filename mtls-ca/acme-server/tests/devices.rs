@@ -1,10 +1,9 @@
 //! A fridge with a TPM gets its certificate for what its TPM and the attestation service say, and for nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod fleet;
-mod house;
-#[path = "../../acme/tests/world/mod.rs"]
-mod world;
+use crate::fleet;
+use crate::house;
+use crate::world;
 
 use std::process::Command;
 use std::sync::Arc;

@@ -2,12 +2,10 @@
 //! server and judges its certificate; the fridge's TPM is asked here, and the two exchange lines.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod fleet;
-mod house;
-#[path = "../../authority/tests/judges/mod.rs"]
-mod judges;
-#[path = "../../acme/tests/world/mod.rs"]
-mod world;
+use crate::fleet;
+use crate::house;
+use crate::judges;
+use crate::world;
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};

@@ -2,12 +2,13 @@
 //! another reading of RFC 8555 than certbot's, in another language, with a JOSE of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod served;
+use crate::judges;
+use crate::served;
 
 use std::path::Path;
 use std::process::Command;
 
-use served::judges::{LEGO, named, said};
+use judges::{LEGO, named, said};
 use served::{HOST, World, binding_key, start};
 use test_token::in_own_process;
 

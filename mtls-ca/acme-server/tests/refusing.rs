@@ -1,9 +1,8 @@
 //! What the server refuses, over TLS and with its rows: nothing of it is stored and nothing is signed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod house;
-#[path = "../../acme/tests/world/mod.rs"]
-mod world;
+use crate::house;
+use crate::world;
 
 use authority::now_unix_s;
 use house::{Answer, Client, House, Running, house};

@@ -3,12 +3,9 @@
 //! knock there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod fleet;
-mod house;
-#[path = "../../authority/tests/judges/mod.rs"]
-mod judges;
-#[path = "../../acme/tests/world/mod.rs"]
-mod world;
+use crate::fleet;
+use crate::house;
+use crate::judges;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

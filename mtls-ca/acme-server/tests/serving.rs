@@ -1,9 +1,8 @@
 //! The server with its rows, its probes and a real authority, over TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod house;
-#[path = "../../acme/tests/world/mod.rs"]
-mod world;
+use crate::house;
+use crate::world;
 
 use authority::{EntryState, read_log};
 use house::{House, Running, house};

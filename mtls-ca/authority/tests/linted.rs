@@ -5,8 +5,8 @@
 //! how key identifiers are computed here, which RFC 5280 leaves to the authority (section 4.2.1.2).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod judges;
-mod world;
+use crate::judges;
+use crate::world;
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Every end-to-end test, in one binary: it is linked once, and what they share is compiled once. `cargo nextest` still
-//! runs each in a process of its own.
+//! Every end-to-end test, in one binary: it is linked once, and what they share is compiled once. `cargo nextest`
+//! still runs each in a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod support;

@@ -2,6 +2,9 @@
 //! is told why in the words of TLS or gRPC, leaves nothing behind in anyone's books, and the next customer buys.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+#[path = "../../../mtls-ca/authority/tests/judges/mod.rs"]
+mod judges;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +52,21 @@ async fn older_tls(house: Arc<House>) -> Result<(), Fault> {
     // A fatal alert (RFC 8446 section 6): protocol_version.
     let alert = answer.first() == Some(&0x15) && answer.ends_with(&[2, 70]);
     ensure(alert, || format!("TLS 1.2 is answered with {answer:02x?}"))
+}
+
+/// What others find who try every version, here and at the services that listen beside it.
+async fn scanned(house: Arc<House>) -> Result<(), Fault> {
+    let Some(sslscan) = judges::named(judges::SSLSCAN) else {
+        return Ok(());
+    };
+    for service in [PURCHASE, "admin", "status", "inventory", "customers", "authority"] {
+        let address = house.stack().address(service).unwrap_or_default().to_owned();
+        let sslscan = sslscan.clone();
+        let scan = tokio::task::spawn_blocking(move || judges::spoken(&sslscan, &address));
+        let spoken = scan.await.map_err(Fault::of("a scan"))?;
+        ensure(spoken == ["tls 1.3"], || format!("{service} speaks {spoken:?}"))?;
+    }
+    Ok(())
 }
 
 async fn no_tls(house: Arc<House>) -> Result<(), Fault> {
@@ -168,6 +186,7 @@ fn only_fridges_get_a_word_in_and_only_the_monitor_and_auditors_watch() {
             cases.add(name, |house| async move { shut_out(&house, tls, alert).await });
         }
         cases.add("TLS 1.2", older_tls);
+        cases.add("versions of TLS", scanned);
         cases.add("no TLS", no_tls);
         cases.add("silence", silent);
         for party in [OPERATOR, MONITOR, auditor.clone(), inventory.clone(), Party::Service(PURCHASE)] {

@@ -2,8 +2,7 @@
 //! OpenSSL and GnuTLS, which judge what these get.
 #![allow(dead_code, unreachable_pub)]
 
-#[path = "../../../authority/tests/judges/mod.rs"]
-pub mod judges;
+use crate::judges;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
