@@ -15,7 +15,7 @@ use ca_mtls::{CheckedCrl, CrlError, TrustBundle};
 use data_encoding::BASE64;
 use rustls_pki_types::CertificateDer;
 use test_token::{TestToken, in_own_process};
-use world::{ADA, FRIDGE, SESSION, config, dir, file, id, issue, log_lines};
+use world::{ADA, FRIDGE, QUARANTINED, SESSION, config, dir, file, id, issue, log_lines};
 
 const NOW: i64 = 1_800_000_000;
 const HOUR_S: i64 = 3_600;
@@ -57,7 +57,7 @@ fn one_certificate_or_all_of_a_party_are_taken_back() {
         let serials: Vec<&str> = all.iter().map(|taken| taken.serial.as_str()).collect();
         assert_eq!(serials, [first.serial.as_str(), second.serial.as_str()]);
         assert_eq!(revoked(&authority, NOW), [2, 0]);
-        let (quarantined, _) = issue(&authority, &FRIDGE.replace("/fridge/", "/quarantine/"), NOW);
+        let (quarantined, _) = issue(&authority, QUARANTINED, NOW);
         let all = authority.revoke(&Which::Party(id(FRIDGE)), Reason::KeyCompromise, NOW).unwrap();
         assert_eq!(all.last().unwrap().serial, quarantined.serial, "a fridge in quarantine is the same fridge");
         assert_eq!(revoked(&authority, NOW), [3, 0]);
