@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use attest_evidence::{Attest, HashAlgorithm, PcrSelection, Said};
 use ca_client::{Account, Challenge, Order, Span, Web, next_bundle};
 use ca_mtls::BundleFollower;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -22,6 +23,8 @@ use crate::{EnrolError, Settings};
 
 /// The authority's name for certificates of fridges.
 const PROFILE: &str = "device";
+/// The registers that firmware is measured into.
+const FIRMWARE: std::ops::RangeInclusive<u8> = 0..=7;
 /// The longest log of a boot; the attestation service takes no longer one.
 const MOST_LOG_BYTES: u64 = 512 * 1_024;
 
@@ -40,6 +43,7 @@ impl Enrolment {
     pub(crate) async fn certificate(&self, held: Option<&Held>) -> Result<Held, EnrolError> {
         let account = self.account().await?;
         let attesting = self.prepared(held).await?;
+        let booted = self.booted().await?;
         let order = Order::place(&account, PROFILE, "permanent-identifier", &[identifier(&attesting)?]).await?;
         let (acme_account, acme_order) = (account.thumbprint(), order.url().to_owned());
         let attesting = Attesting { acme_account, acme_order, ..attesting };
@@ -54,7 +58,22 @@ impl Enrolment {
             async move { next_bundle(&authority, known).await }
         };
         self.bundles.catch_up(asked).await.map_err(EnrolError::Fault)?;
-        Ok(Held { key: attesting.tls_key, chain_pem, reasons: attested.reasons })
+        Ok(Held { key: attesting.tls_key, chain_pem, reasons: attested.reasons, booted })
+    }
+
+    /// What was booted, as the TPM knows it: the digest of the registers that firmware is measured into (TCG PC Client
+    /// Platform Firmware Profile, section 3.3.4), hex. It goes nowhere; it is for telling one boot from another here.
+    pub(crate) async fn booted(&self) -> Result<String, EnrolError> {
+        let (tpm, key_file) = (self.tpm.clone(), self.folder.attestation_key());
+        aside(move || {
+            let registers = PcrSelection::of(HashAlgorithm::Sha256, FIRMWARE);
+            let quote = tpm.quote(&tpm.attestation_key(&key_file)?, registers, b"what was booted")?;
+            match Attest::parse(&quote.statement).map(|attest| attest.said) {
+                Ok(Said::Quote(quoted)) => Ok(HEXLOWER.encode(quoted.digest)),
+                _ => Err(EnrolError::Fault("the TPM says something else than what was booted".to_owned())),
+            }
+        })
+        .await
     }
 
     /// The window in which the authority would have a certificate renewed, and when to ask for it again, in seconds.

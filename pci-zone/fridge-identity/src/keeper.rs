@@ -119,6 +119,16 @@ impl Keeper {
             tracing::info!("the certificate that is held ran out; a new one is got by attestation");
             return Ok(false);
         }
+        match self.enrolment.booted().await {
+            Ok(booted) if booted == held.booted => {}
+            Ok(_) => {
+                tracing::info!(
+                    "other firmware was booted than the certificate is for; it is shown before anything is sold"
+                );
+                return Ok(false);
+            }
+            Err(why) => return events.send(Event::Failed(why.to_string())).await.map(|()| false),
+        }
         if !self.is_taken(held).await {
             tracing::warn!("the certificate that is held is refused, as one that was revoked; a new one is asked for");
             return Ok(false);

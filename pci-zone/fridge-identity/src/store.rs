@@ -33,6 +33,8 @@ pub(crate) struct Held {
     pub(crate) chain_pem: String,
     /// Why it is a quarantine certificate; none when it is a fridge's.
     pub(crate) reasons: Vec<String>,
+    /// What was booted when it was got; see [`crate::enrol::Enrolment::booted`].
+    pub(crate) booted: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +43,7 @@ struct HeldText {
     key: String,
     chain: String,
     reasons: Vec<String>,
+    booted: String,
 }
 
 impl Folder {
@@ -70,7 +73,7 @@ impl Folder {
         let text: HeldText = serde_json::from_slice(&bytes).map_err(|why| corrupt(&why))?;
         let key = BASE64.decode(text.key.as_bytes()).map_err(|why| corrupt(&why))?;
         let key = StoredKey::from_bytes(&key).map_err(|why| corrupt(&why))?;
-        Ok(Some(Held { key, chain_pem: text.chain, reasons: text.reasons }))
+        Ok(Some(Held { key, chain_pem: text.chain, reasons: text.reasons, booted: text.booted }))
     }
 
     /// Holds this instead of what was held.
@@ -79,6 +82,7 @@ impl Folder {
             key: BASE64.encode(&held.key.to_bytes()),
             chain: held.chain_pem.clone(),
             reasons: held.reasons.clone(),
+            booted: held.booted.clone(),
         };
         self.write("certificate.json", &text)?;
         match fs::remove_file(self.next_key()) {
