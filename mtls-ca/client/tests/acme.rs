@@ -196,3 +196,17 @@ async fn a_certificate_is_waited_for() {
     let paths: Vec<String> = scripted.heard.lock().unwrap().iter().map(|(path, _, _)| path.clone()).collect();
     assert_eq!(paths, ["/order", "/it", "/it", "/finalize", "/it", "/chain"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_seen_that_an_order_is_ready_need_not_wait_again() {
+    let scripted = Scripted::start().await;
+    let (account, _) = scripted.account().await;
+    let mut valid = scripted.order("valid");
+    valid["certificate"] = json!(format!("{}/chain", scripted.origin));
+    scripted.says([(201, scripted.order("pending")), (200, scripted.order("ready")), (200, valid), (200, json!("it"))]);
+    let mut order = Order::place(&account, "service", "dns", &[]).await.unwrap();
+    order.look().await.unwrap();
+    assert_eq!(order.certificate(b"request").await.unwrap(), "\"it\"");
+    let paths: Vec<String> = scripted.heard.lock().unwrap().iter().map(|(path, _, _)| path.clone()).collect();
+    assert_eq!(paths, ["/order", "/it", "/finalize", "/chain"]);
+}
