@@ -103,6 +103,8 @@ impl AuthorityClient {
         let authority = SpiffeId::service(self.client.id().trust_domain(), ServiceName::Authority);
         let config = self.client.config(&authority, &[b"http/1.1"]).map_err(|why| said(&why))?;
         let stream = TcpStream::connect(self.address).await.map_err(|why| said(&why))?;
+        // The question follows upon the end of the handshake, and would wait until that is acknowledged.
+        stream.set_nodelay(true).map_err(|why| said(&why))?;
         // The name that is verified is the party's; this one is only sent.
         let name = ServerName::from(self.address.ip());
         let (tls, _) = ca_mtls::connect(config, name, stream, LIMIT).await.map_err(|why| said(&why))?;

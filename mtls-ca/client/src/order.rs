@@ -109,6 +109,15 @@ impl<'a> Order<'a> {
         self.account.post(&challenge.url, Some(payload)).await.map(drop)
     }
 
+    /// Looks at where the order stands now; who must not wait as [`Order::certificate`] does looks by himself.
+    ///
+    /// # Errors
+    /// [`AcmeError`].
+    pub async fn look(&mut self) -> Result<(), AcmeError> {
+        self.text = read(&self.account.post(&self.url, None).await?)?;
+        Ok(())
+    }
+
     /// Waits until every name is proved, asks for the certificate with this request (PKCS #10, DER), and waits for it: the
     /// chain, PEM.
     ///
@@ -144,7 +153,7 @@ impl<'a> Order<'a> {
             }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2);
-            self.text = read(&self.account.post(&self.url, None).await?)?;
+            self.look().await?;
         }
         Err(AcmeError::Failed("the authority did not come to an end with the order; it is asked again".to_owned()))
     }

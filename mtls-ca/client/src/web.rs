@@ -94,6 +94,8 @@ impl Inner {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, WebError> {
         let stream = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(&self.address)).await;
         let stream = stream.map_err(|_| self.failed(&"cannot be reached"))?.map_err(|why| self.failed(&why))?;
+        // A question follows upon the end of the handshake, and would wait until that is acknowledged.
+        stream.set_nodelay(true).map_err(|why| self.failed(&why))?;
         let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
         let name = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
             Ok(ip) => ServerName::from(ip),

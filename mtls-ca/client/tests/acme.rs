@@ -212,3 +212,17 @@ async fn a_proof_that_cannot_be_decided_is_told_and_not_waited_for() {
     let told = "the authority cannot decide: the clock of the device is a day behind";
     assert_eq!(why, AcmeError::Failed(told.into()), "asking again is right");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_seen_that_an_order_is_ready_need_not_wait_again() {
+    let scripted = Scripted::start().await;
+    let (account, _) = scripted.account().await;
+    let mut valid = scripted.order("valid");
+    valid["certificate"] = json!(format!("{}/chain", scripted.origin));
+    scripted.says([(201, scripted.order("pending")), (200, scripted.order("ready")), (200, valid), (200, json!("it"))]);
+    let mut order = Order::place(&account, "service", "dns", &[]).await.unwrap();
+    order.look().await.unwrap();
+    assert_eq!(order.certificate(b"request").await.unwrap(), "\"it\"");
+    let paths: Vec<String> = scripted.heard.lock().unwrap().iter().map(|(path, _, _)| path.clone()).collect();
+    assert_eq!(paths, ["/order", "/it", "/finalize", "/chain"]);
+}

@@ -15,6 +15,7 @@ pub mod guarded;
 pub mod harden;
 pub mod message;
 pub mod metrics;
+pub mod open_files;
 pub mod otlp;
 mod prune;
 pub mod relay;

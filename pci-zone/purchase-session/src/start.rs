@@ -28,7 +28,7 @@ use crate::otlp::OtlpClient;
 use crate::relay::Relay;
 use crate::rpc::Rpc;
 use crate::serve::Server;
-use crate::{clock, harden, prune, telemetry};
+use crate::{clock, harden, open_files, prune, telemetry};
 
 /// Why the service did not start or could not go on.
 #[derive(Debug, Error)]
@@ -65,11 +65,12 @@ fn part<E: std::fmt::Display>(part: &'static str) -> impl FnOnce(E) -> StartErro
 pub fn run(path: &Path) -> Result<(), StartError> {
     let config = Config::load(path)?;
     harden::harden().map_err(part("process hardening"))?;
+    let too_few = open_files::make_room(config.limits.connections).map_err(part("limit of open files"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(part("runtime"))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, too_few))
 }
 
-async fn serve(config: Config) -> Result<(), StartError> {
+async fn serve(config: Config, too_few_files: Option<String>) -> Result<(), StartError> {
     let identity = Identity::load(&config)?;
     let collector = match &config.collector {
         Some(address) => {
@@ -79,6 +80,9 @@ async fn serve(config: Config) -> Result<(), StartError> {
         None => None,
     };
     let telemetry = telemetry::start(&config.log, collector).map_err(part("telemetry"))?;
+    if let Some(why) = too_few_files {
+        tracing::warn!("{why}");
+    }
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
     let store = Arc::new(Store::open(&config.database, clock::now()).await.map_err(part("database"))?);

@@ -14,13 +14,16 @@ pub(super) enum Bound {
     AtLeast(f64),
     /// Less is better.
     AtMost(f64),
+    /// Nothing; it is told.
+    None,
 }
 
 impl Bound {
-    fn holds(self, ratio: f64) -> bool {
+    fn holds(self, ratio: f64) -> Option<bool> {
         match self {
-            Self::AtLeast(least) => ratio >= least,
-            Self::AtMost(most) => ratio <= most,
+            Self::AtLeast(least) => Some(ratio >= least),
+            Self::AtMost(most) => Some(ratio <= most),
+            Self::None => None,
         }
     }
 
@@ -28,6 +31,7 @@ impl Bound {
         match self {
             Self::AtLeast(least) => format!(">= {least}"),
             Self::AtMost(most) => format!("<= {most}"),
+            Self::None => "none".to_owned(),
         }
     }
 }
@@ -59,7 +63,7 @@ struct Written<'a> {
     ratio: f64,
     unit: &'a str,
     bound: String,
-    holds: bool,
+    holds: Option<bool>,
     details: &'a Map<String, Value>,
 }
 
@@ -95,7 +99,7 @@ pub(super) fn table(figures: &[Figure]) -> String {
     );
     for figure in figures {
         let Written { name, ours, limit, ratio, unit, bound, holds, .. } = figure.written();
-        let holds = if holds { "yes" } else { "NO" };
+        let holds = holds.map_or("-", |holds| if holds { "yes" } else { "NO" });
         text.push_str(&format!("{name:<10} {ours:>10.2} {limit:>10.2}  {unit:<14} {ratio:>6.2}  {bound:<7} {holds}\n"));
     }
     for figure in figures {
@@ -130,10 +134,11 @@ mod tests {
     #[test]
     fn a_bound_holds_on_its_edge_and_not_beyond() {
         for (ours, bound, holds) in [
-            (8.0, Bound::AtMost(2.0), true),
-            (8.1, Bound::AtMost(2.0), false),
-            (3.6, Bound::AtLeast(0.9), true),
-            (3.5, Bound::AtLeast(0.9), false),
+            (8.0, Bound::AtMost(2.0), Some(true)),
+            (8.1, Bound::AtMost(2.0), Some(false)),
+            (3.6, Bound::AtLeast(0.9), Some(true)),
+            (3.5, Bound::AtLeast(0.9), Some(false)),
+            (3.5, Bound::None, None),
         ] {
             assert_eq!(figure(ours, bound).written().holds, holds, "{ours} {bound:?}");
         }

@@ -6,10 +6,13 @@
 
 mod alarm;
 mod bare;
+mod bare_enrol;
 mod bare_hsm;
 mod bare_tls;
 mod clients;
 mod commit;
+mod enrol;
+mod enrolling;
 mod figure;
 mod fleet;
 mod fridges;
@@ -52,6 +55,8 @@ pub enum Name {
     Sessions,
     /// Handshakes that purchase-session accepts
     Handshakes,
+    /// What servers do for an attested enrolment
+    Enrol,
     /// Memory of a fridge that is connected and says nothing
     Idle,
     /// From the word of a person to the closed stream of a revoked fridge
@@ -61,7 +66,8 @@ pub enum Name {
 impl Name {
     /// What needs the whole machine, in the order in which it is measured: purchase-session is started anew for `idle`,
     /// and after `revocation` half of the fridges have no certificate.
-    const ON_GROUND: [Self; 5] = [Self::Alarm, Self::Sessions, Self::Handshakes, Self::Idle, Self::Revocation];
+    const ON_GROUND: [Self; 6] =
+        [Self::Alarm, Self::Sessions, Self::Handshakes, Self::Enrol, Self::Idle, Self::Revocation];
 }
 
 /// Tells whoever waits what is being done.
@@ -117,6 +123,7 @@ async fn on_ground(ground: &mut Ground, names: &[Name], progress: &Progress) -> 
                 measured?
             }
             Name::Handshakes => handshakes::measure(ground, progress).await?,
+            Name::Enrol => enrol::measure(ground, progress).await?,
             Name::Idle => idle::measure(ground, progress).await?,
             Name::Revocation => revocation::measure(ground, progress).await?,
             Name::Tokenize => continue,

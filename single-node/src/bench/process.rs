@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
@@ -89,6 +90,35 @@ pub(super) fn cpu_ms(pid: u32) -> Result<u64, Fault> {
     ticks(&read(pid, "stat")?).map(|ticks| ticks * TICK_MS).ok_or_else(another_form)
 }
 
+/// The CPU time that each thread of a process has used since it began, in nanoseconds: ticks are too coarse for much.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Threads(BTreeMap<String, u64>);
+
+impl Threads {
+    /// Of this process, now.
+    ///
+    /// # Errors
+    /// [`Fault`] when it is gone.
+    pub(super) fn of(pid: u32) -> Result<Self, Fault> {
+        let folder = PathBuf::from(format!("/proc/{pid}/task"));
+        let mut threads = BTreeMap::new();
+        for thread in std::fs::read_dir(&folder).map_err(Fault::io("read", &folder))? {
+            let path = thread.map_err(Fault::io("read", &folder))?.path();
+            // One that ended meanwhile is gone with what it did since it was looked at.
+            let Ok(text) = std::fs::read_to_string(path.join("schedstat")) else { continue };
+            let used = text.split_ascii_whitespace().next().and_then(|first| first.parse().ok());
+            threads.insert(path.display().to_string(), used.ok_or_else(another_form)?);
+        }
+        if threads.is_empty() { Err(another_form()) } else { Ok(Self(threads)) }
+    }
+
+    /// What was used since `before`, in milliseconds.
+    pub(super) fn ms_since(&self, before: &Self) -> f64 {
+        let since = |(thread, used): (&String, &u64)| used.saturating_sub(before.0.get(thread).copied().unwrap_or(0));
+        Duration::from_nanos(self.0.iter().map(since).sum()).as_secs_f64() * 1_000.0
+    }
+}
+
 /// The memory that a process has resident now, in KiB.
 ///
 /// # Errors
@@ -162,6 +192,17 @@ mod tests {
         assert!(next(WaitOptions::CONTINUED).continued(), "it goes on");
         child.kill().expect("killed");
         child.wait().expect("ended");
+    }
+
+    #[test]
+    fn a_thread_that_came_counts_and_one_that_went_does_not() {
+        let threads = |used: &[(&str, u64)]| Threads(used.iter().map(|(name, ns)| ((*name).to_owned(), *ns)).collect());
+        let (before, after) = (threads(&[("a", 5), ("b", 7_000_000)]), threads(&[("a", 1_000_005), ("c", 500_000)]));
+        assert!((after.ms_since(&before) - 1.5).abs() < 1e-9);
+        let before = Threads::of(std::process::id()).expect("ours");
+        let until = tokio::time::Instant::now() + Duration::from_millis(20);
+        while tokio::time::Instant::now() < until {}
+        assert!(Threads::of(std::process::id()).expect("ours").ms_since(&before) > 0.0);
     }
 
     #[test]
