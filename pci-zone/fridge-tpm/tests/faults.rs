@@ -1,7 +1,7 @@
 //! What a technician is told when a TPM cannot do what it was asked, and that a guesser elsewhere does not stop a fridge.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use crate::fridge;
+mod fridge;
 
 use attest_evidence::{HashAlgorithm, PcrSelection};
 use fridge::swtpm::Swtpm;

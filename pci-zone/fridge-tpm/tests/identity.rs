@@ -2,7 +2,7 @@
 //! that the verifier makes is opened here and nowhere else, and all of it is the same after a power cut.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use crate::fridge;
+mod fridge;
 
 use attest_evidence::{Curve, Public};
 use attest_verifier::{Appraisal, EndorsementKey, MakerRoots};

@@ -2,7 +2,8 @@
 //! the way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use crate::device;
+#[path = "../../../device-attestation/service/tests/device/mod.rs"]
+mod device;
 
 use attest_statement::{Asked, StatementRefusal, Trust};
 use attest_verdict::Appraised;

@@ -2,8 +2,9 @@
 //! are signed with it, and it dies with the firmware.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use crate::fridge;
-use crate::pki;
+mod fridge;
+#[path = "../../../mtls-ca/mtls/tests/pki/mod.rs"]
+mod pki;
 
 use std::process::Command;
 use std::sync::Arc;
