@@ -8,8 +8,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::IdentityFiles;
-
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// After how many looks a reading that failed is tried again although nothing changed.
@@ -61,14 +59,6 @@ impl Watched {
                 0_u32
             });
         }
-    }
-}
-
-impl IdentityFiles {
-    /// These files, to be watched.
-    #[must_use]
-    pub fn watched(&self) -> Watched {
-        Watched::new(vec![self.certificate.clone(), self.key.clone(), self.bundle.clone()])
     }
 }
 

@@ -46,6 +46,12 @@ impl IdentityFiles {
         Ok((Identity::load(&self.certificate, &self.key)?, TrustBundle::load(&self.bundle)?))
     }
 
+    /// These files, to be watched; to be asked before they are read for the first time.
+    #[must_use]
+    pub fn watched(&self) -> Watched {
+        Watched::new(vec![self.certificate.clone(), self.key.clone(), self.bundle.clone()])
+    }
+
     /// Reads all three files for a process that already runs as `expected`.
     fn load_as(&self, expected: &SpiffeId) -> Result<(Identity, TrustBundle), MtlsError> {
         let (identity, bundle) = self.load()?;
