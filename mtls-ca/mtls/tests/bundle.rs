@@ -301,3 +301,27 @@ async fn roots_that_cannot_be_put_in_force_are_taken_back() {
     assert_eq!(fs::read_to_string(house.file()).unwrap(), house.old.bundle_pem());
     assert!(!house.file().with_extension("jws").exists());
 }
+
+#[tokio::test]
+async fn who_follows_from_certificate_to_certificate_takes_all_there_is() {
+    let house = House::new();
+    let follower = house.follower();
+    let all = [house.first(), house.both(), house.last()];
+    let next = |known: Option<u64>| {
+        let after = known.map_or(all.last(), |known| all.get(usize::try_from(known).unwrap()));
+        let answer = after.map_or(NextBundle::Unchanged, |text| NextBundle::New(text.clone()));
+        async move { Ok::<_, String>(answer) }
+    };
+    // It cannot believe the last one, so it is led there from the first.
+    assert_eq!((follower.catch_up(next).await, follower.version()), (Ok(()), 3));
+    assert_eq!(house.server.bundle().count(), 1);
+    assert_eq!(follower.catch_up(next).await, Ok(()));
+    assert_eq!((follower.version(), follower.failures()), (3, 1));
+
+    let silent = |_| async { Err("no route".to_owned()) };
+    assert_eq!(follower.catch_up(silent).await, Err("no route".to_owned()));
+    let first = house.first();
+    let set_back = |_| std::future::ready(Ok::<_, String>(NextBundle::New(first.clone())));
+    assert!(follower.catch_up(set_back).await.unwrap_err().contains("not trusted here"), "it does not go back");
+    assert_eq!(follower.version(), 3);
+}

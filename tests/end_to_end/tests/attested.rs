@@ -1,5 +1,6 @@
 //! A fridge and its TPM: it gets its certificate by showing what it is, sells with it, gets the next one while it runs,
-//! comes back after a year without power and after it was revoked; and with firmware that nobody released it may not sell.
+//! comes back after a year without power and after it was revoked, and takes new roots along; and with firmware that nobody
+//! released it may not sell.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use crate::support;
@@ -8,7 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use ca_identity::SpiffeId;
-use ca_mtls::HeldClient;
+use ca_mtls::{HeldClient, TrustBundle};
+use ca_rotation::{Direction, Tier};
 use fridge_identity::{Certified, Event, Keeper, Settings};
 use single_node::agents::{self, Going};
 use single_node::enrolment::{changed, released};
@@ -144,6 +146,25 @@ fn a_fridge_sells_with_what_its_tpm_gets_renews_it_and_comes_back_after_a_year_a
             () = found.shut_down() => {}
         }
         fridge.shut_down().await;
+        drop(certified);
+
+        // There is another root: the fridge takes it along with its next certificate.
+        let issuer = std::sync::Arc::clone(stage.house.stack.issuer());
+        let known = move || {
+            (0..2).for_each(|_| issuer.rotate(Tier::Root, Direction::Next, authority::now_unix_s()).unwrap());
+        };
+        tokio::task::spawn_blocking(known).await.unwrap();
+        let roots = || {
+            let folder = stage.house.stack.layout().root().join("tpm").join(&name).join("identity");
+            TrustBundle::load(&folder.join("bundle.pem")).unwrap().count()
+        };
+        assert_eq!(roots(), 1);
+        AHEAD_S.store(13 * HOURS_S, Ordering::Relaxed);
+        let mut certified = Certified::first(keeper(&stage, &name).await, |_| ()).await.unwrap();
+        next(&mut certified).await;
+        AHEAD_S.store(0, Ordering::Relaxed);
+        assert_eq!(roots(), 2);
+        drop(certified);
         for session in [&one, &two, &three] {
             stage.played(session);
         }
