@@ -36,7 +36,7 @@ impl Bars {
         let (authority, seen) = (Arc::clone(authority), self.seen().0);
         let read = tokio::task::spawn_blocking(move || read(&authority, seen)).await;
         let read = read.map_err(|why| AcmeServerError::system("reading lists ended", std::io::Error::other(why)))??;
-        let Some((hash, listed, bars)) = read else { return Ok(false) };
+        let Some(Read { hash, listed, bars }) = read else { return Ok(false) };
         for bar in &bars {
             if store.bar(bar).await? {
                 let Bar { party, reason, .. } = bar;
@@ -61,9 +61,15 @@ impl Bars {
     }
 }
 
+/// What the lists say, and whom that bars.
+struct Read {
+    hash: Hash,
+    listed: Listed,
+    bars: Vec<Bar>,
+}
+
 /// What the lists of now say, unless they are those that were seen.
-#[allow(clippy::type_complexity, reason = "a name would say no more")]
-fn read(authority: &Authority, seen: Option<Hash>) -> Result<Option<(Hash, Listed, Vec<Bar>)>, AcmeServerError> {
+fn read(authority: &Authority, seen: Option<Hash>) -> Result<Option<Read>, AcmeServerError> {
     let lists = authority.lists()?;
     let hash = hash(&lists);
     if Some(hash) == seen {
@@ -82,7 +88,7 @@ fn read(authority: &Authority, seen: Option<Hash>) -> Result<Option<(Hash, Liste
             }
         })?;
     }
-    Ok(Some((hash, listed, bars)))
+    Ok(Some(Read { hash, listed, bars }))
 }
 
 /// The fridge whose certificate this was, in quarantine or not; none of anybody else.
