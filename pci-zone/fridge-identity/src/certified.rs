@@ -23,8 +23,7 @@ pub struct Certified {
 
 impl Certified {
     /// Starts the keeper and waits for a certificate, however long that takes; `told` hears what comes before it, and the
-    /// certificate itself. None when the keeper ended, or the trust
-    /// bundle is not there any more.
+    /// certificate itself. None when the keeper ended, or the trust bundle is not there any more.
     pub async fn first(keeper: Keeper, mut told: impl FnMut(&Event)) -> Option<Self> {
         let bundle = keeper.bundle().to_owned();
         let (sender, mut events) = mpsc::channel(WAITING);

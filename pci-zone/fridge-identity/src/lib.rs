@@ -6,10 +6,10 @@
 //! TPM about it and about what was booted, the verdict of the attestation service, the authority's signature (`enrol`). A
 //! certificate that ran out is nothing to be repaired: the next one needs none before it.
 //!
-//! When to do so is decided by `ca-client`, which knows neither clock nor network there. What is held is in one file that is replaced
-//! whole (`store`), and a new certificate is only held once a handshake with it has worked. The [`Keeper`] ties the parts
-//! together and tells what the fridge is now to the [`Certified`] that an agent holds; it leaves selling to the agent, and what the TPM is asked to
-//! `fridge-tpm`.
+//! When to do so is decided by `ca-client`, which knows neither clock nor network there. What is held is in one file that
+//! is replaced whole (`store`), and a new certificate is only held once a handshake with it has worked. With each comes the
+//! authority's trust bundle, if there is another. The [`Keeper`] ties the parts together and tells what the fridge is now
+//! to the [`Certified`] that an agent holds; it leaves selling to the agent, and what the TPM is asked to `fridge-tpm`.
 
 mod certified;
 mod enrol;
