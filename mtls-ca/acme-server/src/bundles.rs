@@ -37,6 +37,7 @@ impl Bundles {
         {
             return Ok(Arc::clone(bundles));
         }
+        *seen = None; // should reading fail, the next question reads again and is not given the old ones
         let acts = Watched::new(vec![authority.dir().join("acts.jsonl")]);
         let bundles = Arc::new(authority.bundles()?);
         *seen = Some((acts, Arc::clone(&bundles)));
