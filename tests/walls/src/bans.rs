@@ -80,15 +80,15 @@ impl Deny {
 #[must_use]
 pub fn check(deny: &Deny, packages: &[Package], edges: &[Edge]) -> Violations {
     let mut found = check_bans(deny, packages, edges);
-    for package in packages.iter().filter(|p| p.source.is_some()) {
+    for package in packages.iter().filter(|p| !p.ours) {
         let name = format!("{} {}", package.name, package.version);
         match &package.licence {
             Some(licence) if licences::satisfied(licence, &deny.licenses.allow) => {}
             Some(licence) => found.push(format!("{name} is licensed {licence}, which deny.toml does not allow")),
             None => found.push(format!("{name} names no licence")),
         }
-        let source = package.source.as_deref().unwrap_or_default().trim_start_matches("registry+");
-        if !deny.sources.allow_registry.contains(source) {
+        let source = package.source.as_deref().map(|source| source.trim_start_matches("registry+"));
+        if let Some(source) = source.filter(|source| !deny.sources.allow_registry.contains(*source)) {
             found.push(format!("{name} comes from {source}, which deny.toml does not allow"));
         }
     }
@@ -147,6 +147,7 @@ mod tests {
             version: "1.0.0".into(),
             licence: owned(licence),
             source: owned(source),
+            ours: source.is_none(),
             folder: "x".into(),
         }
     }
@@ -163,6 +164,15 @@ mod tests {
         let packages = [package("sqlx", Some("MIT OR GPL-3.0"), HERE), package("store", Some("Apache-2.0"), None)];
         assert_eq!(check(&deny, &packages, &[edge("store", "sqlx")]), Violations::new());
         assert_eq!(deny.banned().count(), 2);
+    }
+
+    #[test]
+    fn what_is_carried_along_has_a_licence_that_is_allowed() {
+        let deny = Deny::parse(DENY).expect("understood");
+        let carried = |licence| Package { ours: false, ..package("carried", licence, None) };
+        assert_eq!(check(&deny, &[carried(Some("MIT"))], &[]), Violations::new());
+        assert_eq!(check(&deny, &[carried(Some("GPL-3.0"))], &[]).len(), 1);
+        assert_eq!(check(&deny, &[carried(None)], &[]).len(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! cargo takes them for. One target triple is asked for on every machine, so that the answers do not depend on it. The
 //! network is tried only when the offline answer is not to be had.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +14,10 @@ use crate::CannotLook;
 
 /// The target whose dependency tree is looked at.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where libraries of others lie that are carried along with a change of ours: no measure of ours is for them, and
+/// `third-party/check` sees that nothing else was changed.
+pub const CARRIED: &str = "third-party/h2";
 
 /// The root folder of the repository.
 #[must_use]
@@ -52,8 +56,10 @@ pub struct Package {
     pub version: String,
     /// Its SPDX licence expression, if it states one.
     pub licence: Option<String>,
-    /// Where it comes from; `None` for a package of this repository.
+    /// Where it comes from; `None` for what lies in this repository.
     pub source: Option<String>,
+    /// Whether it is a member of the workspace, and so ours.
+    pub ours: bool,
     /// The folder of the manifest.
     pub folder: PathBuf,
 }
@@ -68,11 +74,14 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The packages of this repository: name and folder relative to the root.
+    /// Our packages: name and folder relative to the root.
     pub fn members(&self) -> BTreeMap<String, PathBuf> {
-        let root = root();
-        let ours = self.packages.iter().filter(|p| p.source.is_none());
-        ours.map(|p| (p.name.clone(), p.folder.strip_prefix(&root).unwrap_or(&p.folder).to_path_buf())).collect()
+        self.packages.iter().filter(|p| p.ours).map(placed).collect()
+    }
+
+    /// The packages of others that lie in this repository: name and folder relative to the root.
+    pub fn carried(&self) -> BTreeMap<String, PathBuf> {
+        self.packages.iter().filter(|p| !p.ours && p.source.is_none()).map(placed).collect()
     }
 
     /// The dependencies between packages of this repository, sorted, each once.
@@ -86,9 +95,15 @@ impl Graph {
     }
 }
 
+fn placed(package: &Package) -> (String, PathBuf) {
+    let folder = package.folder.strip_prefix(root()).unwrap_or(&package.folder);
+    (package.name.clone(), folder.to_path_buf())
+}
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<MetadataPackage>,
+    workspace_members: BTreeSet<String>,
     resolve: Resolve,
 }
 
@@ -151,6 +166,7 @@ fn parse_metadata(text: &str) -> Result<Graph, CannotLook> {
         }
     }
     let packages = metadata.packages.into_iter().map(|p| Package {
+        ours: metadata.workspace_members.contains(&p.id),
         name: p.name,
         version: p.version,
         licence: p.license,
@@ -197,7 +213,7 @@ fn cargo(arguments: &[&str]) -> Result<String, CannotLook> {
 }
 
 /// The repository's files, relative to the root and sorted: what git knows and what it would add, or, where there is no
-/// git, what lies in the folder apart from build products.
+/// git, what lies in the folder apart from build products. What is [`CARRIED`] is not among them.
 ///
 /// # Errors
 /// [`CannotLook`] when the folder cannot be read.
@@ -216,6 +232,7 @@ pub fn files() -> Result<Vec<PathBuf>, CannotLook> {
         }
         None => files_below(&root)?,
     };
+    files.retain(|file| !file.starts_with(CARRIED));
     files.sort();
     files.dedup();
     Ok(files)
@@ -250,7 +267,9 @@ mod tests {
     fn metadata_becomes_named_edges_of_each_kind() {
         let text = r#"{"packages":[
             {"id":"a-id","name":"a","version":"0.1.0","license":"MIT","source":null,"manifest_path":"/x/a/Cargo.toml"},
-            {"id":"b-id","name":"b","version":"1.0.0","license":null,"source":"registry+x","manifest_path":"/y/b/Cargo.toml"}],
+            {"id":"b-id","name":"b","version":"1.0.0","license":null,"source":"registry+x","manifest_path":"/y/b/Cargo.toml"},
+            {"id":"c-id","name":"c","version":"1.0.0","license":null,"source":null,"manifest_path":"/x/c/Cargo.toml"}],
+          "workspace_members":["a-id"],
           "resolve":{"nodes":[{"id":"a-id","deps":[{"pkg":"b-id","dep_kinds":[{"kind":null},{"kind":"dev"},{"kind":"build"}]}]},
             {"id":"b-id","deps":[]}]}}"#;
         let graph = parse_metadata(text).expect("well formed");
@@ -258,6 +277,7 @@ mod tests {
         assert_eq!(kinds, [Kind::Normal, Kind::Dev, Kind::Build]);
         assert!(graph.edges.iter().all(|e| e.from == "a" && e.to == "b"));
         assert_eq!(graph.members().keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(graph.carried().keys().collect::<Vec<_>>(), ["c"], "it lies here, and others wrote it");
         assert!(graph.edges_between_members().is_empty(), "b is a stranger");
     }
 

@@ -21,6 +21,12 @@ fn our_packages_import_whom_the_table_allows() {
 }
 
 #[test]
+fn of_what_others_wrote_only_one_library_is_carried_along() {
+    let carried: Vec<_> = workspace::graph().unwrap().carried().into_values().collect();
+    assert_eq!(carried, [std::path::Path::new(workspace::CARRIED)]);
+}
+
+#[test]
 fn nothing_forbidden_is_linked_into_the_pci_service() {
     let lines = workspace::linked_into("purchase-session").unwrap();
     assert!(lines.len() > 50, "cargo tree lists only {} packages", lines.len());
@@ -72,7 +78,7 @@ fn our_own_licence_is_the_one_of_the_licence_file() {
     let text = std::fs::read_to_string(workspace::root().join("LICENSE")).unwrap();
     assert!(text.contains("Apache License") && text.contains("Version 2.0"));
     let ours = ["Apache-2.0".to_owned()].into();
-    for package in workspace::graph().unwrap().packages.iter().filter(|p| p.source.is_none()) {
+    for package in workspace::graph().unwrap().packages.iter().filter(|p| p.ours) {
         let licence = package.licence.as_deref().unwrap_or_default();
         assert!(licences::satisfied(licence, &ours), "{} is licensed {licence:?}", package.name);
     }
