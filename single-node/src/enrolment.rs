@@ -23,10 +23,8 @@ use crate::layout::{self, Layout};
 use crate::secrets::write_secret;
 use crate::{Fault, people, ports};
 
-/// The registers that the firmware of these fridges is measured into.
+/// The registers that the firmware of these fridges is measured into; their keys for TLS die when one changes.
 const REGISTERS: [u8; 2] = [0, 7];
-/// The register of who may release firmware, which keys for TLS are bound to: they outlive an update and nothing else.
-const RELEASES: [u8; 1] = [7];
 /// The names of the two services.
 pub const ACME: &str = "acme";
 /// The attestation service.
@@ -38,6 +36,12 @@ const FOREIGN: (&str, &str) = ("client.larder.internal", "console");
 #[must_use]
 pub fn released() -> Boot {
     Boot::new(&[(0, b"fridge firmware 1"), (7, b"release keys 1")])
+}
+
+/// Its successor, which is released beside it.
+#[must_use]
+pub fn updated() -> Boot {
+    Boot::new(&[(0, b"fridge firmware 2"), (7, b"release keys 1")])
 }
 
 /// Firmware that nobody released.
@@ -121,7 +125,7 @@ impl Enrolment {
             event_log,
             folder: folder.join("identity"),
             maker_intermediates: Some(self.maker.issuer()),
-            registers: RELEASES.to_vec(),
+            registers: REGISTERS.to_vec(),
             authority_address: self.acme.clone(),
             authority_directory: self.directory(),
             attestation_address: self.attestation.clone(),
@@ -276,14 +280,13 @@ fn write_attestation(
 
 /// The list of released firmware.
 fn firmware() -> Value {
-    let boot = released();
-    let events = boot.events().map(|(register, hash)| json!({"register": register, "sha256": HEXLOWER.encode(&hash)}));
-    json!({
-        "version": 1,
-        "registers": REGISTERS,
-        "tls_key_policies": [HEXLOWER.encode(&boot.policy(&RELEASES))],
-        "firmware": [{"name": "fridge firmware 1", "events": events.collect::<Vec<_>>()}],
-    })
+    let one = |name: &str, boot: &Boot| {
+        let events = boot.events();
+        let events = events.map(|(register, hash)| json!({"register": register, "sha256": HEXLOWER.encode(&hash)}));
+        json!({ "name": name, "events": events.collect::<Vec<_>>() })
+    };
+    let firmware = [one("fridge firmware 1", &released()), one("fridge firmware 2", &updated())];
+    json!({ "version": 1, "registers": REGISTERS, "firmware": firmware })
 }
 
 /// Runs a command of ours; what it wrote.

@@ -36,6 +36,14 @@ impl PcrSelection {
         1_u32.checked_shl(u32::from(register)).is_some_and(|bit| self.map & bit != 0)
     }
 
+    /// The selection alone, as a list (`TPML_PCR_SELECTION`), written as a TPM with 24 registers writes it; a register beyond
+    /// those is left out.
+    #[must_use]
+    pub fn to_list(&self) -> Vec<u8> {
+        let [low, middle, high, _] = self.map.to_le_bytes();
+        [&[0, 0, 0, 1][..], &self.hash.id().to_be_bytes(), &[3, low, middle, high]].concat()
+    }
+
     pub(crate) fn read_list(reader: &mut Reader<'_>) -> Result<Vec<Self>, Malformed> {
         let count = reader.u32()?;
         let count = reader.bounded(count, MOST_BANKS)?;

@@ -162,6 +162,10 @@ fn selections_are_read_bit_by_bit() {
     let expected =
         [PcrSelection::of(HashAlgorithm::Sha256, [0, 7, 23, 31]), PcrSelection::of(HashAlgorithm::Sha384, [])];
     assert_eq!(quoted.selection, expected);
+    assert_eq!(
+        PcrSelection::of(HashAlgorithm::Sha256, [7, 0, 23, 31]).to_list(),
+        [0, 0, 0, 1, 0, 0x0b, 3, 0x81, 0, 0x80]
+    );
     assert_eq!(PcrSelection::of(HashAlgorithm::Sha256, [0, 32, 255]), PcrSelection::of(HashAlgorithm::Sha256, [0]));
 }
 

@@ -181,16 +181,23 @@ impl Attestation {
         now_unix_s: i64,
     ) -> Result<Option<String>, AttestError> {
         let device = open.permanent_identifier.to_string();
-        let shown = Shown { clock: checked.clock, key: checked.key.clone(), previous: open.previous.clone() };
-        let signature = finish.previous_signature.as_deref().unwrap_or_default();
+        let shown = Shown {
+            clock: checked.clock,
+            key: checked.key.clone(),
+            previous: open.previous.clone(),
+            registers: checked.registers.clone(),
+        };
+        let signature = finish.previous_signature.as_deref();
         let outcome = self
             .store
             .with_device(&device, now_unix_s, |known| {
-                let named = shown.previous.as_ref().and_then(|name| known.and_then(|known| known.key(name)));
-                match named {
-                    Some(key) if !evidence::previous_signed(key, signature, nonce) => Err(Refusal::PreviousKey),
-                    _ => Ok(history::judge(known, &shown)),
-                }
+                let named =
+                    shown.previous.as_ref().zip(known).and_then(|(name, known)| Some((known, known.key(name)?)));
+                let holds = named.is_none_or(|(known, key)| match signature {
+                    Some(signature) => evidence::previous_signed(key, signature, nonce),
+                    None => known.may_have_died(&shown.registers),
+                });
+                if holds { Ok(history::judge(known, &shown)) } else { Err(Refusal::PreviousKey) }
             })
             .await?;
         if outcome.alarm {

@@ -24,6 +24,8 @@ pub(crate) struct Checked {
     pub(crate) clock: Clock,
     /// The new key for TLS.
     pub(crate) key: TlsKey,
+    /// The digest of what the quoted registers hold.
+    pub(crate) registers: Vec<u8>,
     /// The SHA-256 of its SubjectPublicKeyInfo.
     pub(crate) spki_sha256: [u8; 32],
     /// Why what runs is not known to be good; none when it is.
@@ -40,24 +42,25 @@ pub(crate) fn check(open: &Open, finish: &Finish, values: &Values, nonce: &[u8; 
     let clock = checked.clock();
     let replayed = ReplayedQuote::of(checked, &finish.event_log).map_err(of("the boot log"))?;
     let reasons = reasons(&Appraisal::of(&replayed, &values.good));
-    let certified = certified(open, finish, values, nonce).map_err(of("the certification of the key for TLS"))?;
+    let policies = std::iter::once(replayed.policy()).chain(values.tls_key_policies.iter().cloned());
+    let certified = certified(open, finish, policies, nonce).map_err(of("the certification of the key for TLS"))?;
     let mut spki_sha256 = [0; 32];
     spki_sha256.copy_from_slice(digest(&SHA256, &certified.spki()).as_ref());
     let key = TlsKey { name: open.tls_name.clone(), point: certified.point().to_vec() };
-    Ok(Checked { clock, key, spki_sha256, reasons })
+    Ok(Checked { clock, key, registers: replayed.registers().to_vec(), spki_sha256, reasons })
 }
 
-/// The key for TLS, bound to one of the policies that may be.
+/// The key for TLS, bound to one of the policies that may be: to what was quoted, whatever that is, or to one of the list.
 fn certified(
     open: &Open,
     finish: &Finish,
-    values: &Values,
+    policies: impl Iterator<Item = Vec<u8>>,
     nonce: &[u8; 32],
 ) -> Result<CertifiedKey, attest_verifier::Refusal> {
     let statement = Signed::check(&open.attestation_key, &finish.certify, &finish.certify_signature, nonce)?;
     let mut refused = KeyFlaw::Policy.into();
-    for policy in &values.tls_key_policies {
-        match CertifiedKey::of(&statement, &open.tls_area, policy) {
+    for policy in policies {
+        match CertifiedKey::of(&statement, &open.tls_area, &policy) {
             Ok(certified) => return Ok(certified),
             Err(why) => refused = why,
         }

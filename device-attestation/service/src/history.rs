@@ -6,6 +6,9 @@
 //! every key is followed by exactly one. Whichever of the two comes second is found out, and since nobody can tell which is
 //! the right one, the device is in quarantine until a person has looked.
 //!
+//! A key that is bound to the firmware dies with it. Then the device still names it, and cannot sign with it any more: that
+//! is believed only when the registers are others than last time, and the chain of names goes on.
+//!
 //! The counters are true only under an attestation key in the endorsement hierarchy; of others a TPM veils them (TPM 2.0
 //! Library, Part 1, section 36.7), and such a device would be taken for a copy.
 
@@ -19,6 +22,8 @@ pub(crate) struct Known {
     pub(crate) last: TlsKey,
     /// The key that the last one followed, when it named one.
     pub(crate) before: Option<TlsKey>,
+    /// The digest of what the quoted registers held; none of one that was attested before this was kept.
+    pub(crate) registers: Option<Vec<u8>>,
     pub(crate) state: State,
 }
 
@@ -43,8 +48,10 @@ pub(crate) enum State {
 pub(crate) struct Shown {
     pub(crate) clock: Clock,
     pub(crate) key: TlsKey,
-    /// The name of the previous key, whose signature was checked when it is one that is known.
+    /// The name of the previous key. When it is one that is known its signature was checked, or it [`Known::may_have_died`].
     pub(crate) previous: Option<Vec<u8>>,
+    /// The digest of what the quoted registers hold.
+    pub(crate) registers: Vec<u8>,
 }
 
 /// What comes of it.
@@ -63,6 +70,11 @@ impl Known {
     pub(crate) fn key(&self, name: &[u8]) -> Option<&TlsKey> {
         [Some(&self.last), self.before.as_ref()].into_iter().flatten().find(|key| key.name == name)
     }
+
+    /// Whether its key for TLS may sign no more, since what was booted is something else.
+    pub(crate) fn may_have_died(&self, registers: &[u8]) -> bool {
+        self.registers.as_ref().is_some_and(|before| before != registers)
+    }
 }
 
 /// Holds what a device shows against what is known of it.
@@ -72,6 +84,7 @@ pub(crate) fn judge(known: Option<&Known>, shown: &Shown) -> Outcome {
             clock: shown.clock,
             last: shown.key.clone(),
             before: known.and_then(|known| shown.previous.as_ref().and_then(|name| known.key(name)).cloned()),
+            registers: Some(shown.registers.clone()),
             state: State::Trusted,
         },
         reason: reason.map(str::to_owned),
@@ -97,7 +110,8 @@ pub(crate) fn judge(known: Option<&Known>, shown: &Shown) -> Outcome {
     match &shown.previous {
         // The very same once more: the answer to the first time was lost. That its TPM holds the key was certified.
         _ if shown.key == known.last => {
-            Outcome { known: Known { clock: shown.clock, ..known.clone() }, reason: None, alarm: false }
+            let registers = Some(shown.registers.clone());
+            Outcome { known: Known { clock: shown.clock, registers, ..known.clone() }, reason: None, alarm: false }
         }
         // Nothing is kept of it: it stays as it was until it shows the key, or a person has looked.
         None => Outcome {
@@ -123,11 +137,13 @@ fn went_back(before: Clock, now: Clock) -> Option<String> {
     })
 }
 
-/// A key is followed by one key. One that was followed already, or that is not known, was shown to us by a copy.
+/// A key is followed by one key. One that was followed already, or that is not known, was shown to us by a copy. But a key
+/// that died before the device had a certificate for it is followed by none: the one before it is, once more.
 fn spent_twice(known: &Known, shown: &Shown) -> Option<String> {
     let previous = shown.previous.as_ref()?;
     let follows = *previous == known.last.name && shown.key.name != known.last.name;
-    let again = shown.key == known.last && known.before.as_ref().is_some_and(|before| before.name == *previous);
+    let is_before = known.before.as_ref().is_some_and(|before| before.name == *previous);
+    let again = is_before && (shown.key == known.last || known.may_have_died(&shown.registers));
     (!follows && !again)
         .then(|| "its previous key for TLS was followed by another key already: there is a copy of its TPM".to_owned())
 }

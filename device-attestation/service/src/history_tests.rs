@@ -13,11 +13,42 @@ fn key(number: u8) -> TlsKey {
 }
 
 fn shown(clock: Clock, number: u8, previous: Option<u8>) -> Shown {
-    Shown { clock, key: key(number), previous: previous.map(|number| key(number).name) }
+    Shown { clock, key: key(number), previous: previous.map(|number| key(number).name), registers: vec![7; 32] }
 }
 
 fn known() -> Known {
-    Known { clock: clock(5, 2, 1_000), last: key(2), before: Some(key(1)), state: State::Trusted }
+    let registers = Some(vec![7; 32]);
+    Known { clock: clock(5, 2, 1_000), last: key(2), before: Some(key(1)), registers, state: State::Trusted }
+}
+
+#[test]
+fn a_key_may_have_died_when_something_else_was_booted() {
+    assert!(!known().may_have_died(&[7; 32]));
+    assert!(known().may_have_died(&[8; 32]));
+    let unknown = Known { registers: None, ..known() };
+    assert!(!unknown.may_have_died(&[8; 32]), "nobody knows what was booted before");
+}
+
+#[test]
+fn a_key_that_died_before_it_was_certified_leaves_the_one_before_it() {
+    let updated = |number, previous| {
+        judge(Some(&known()), &Shown { registers: vec![8; 32], ..shown(clock(6, 0, 0), number, Some(previous)) })
+    };
+    let next = updated(3, 1);
+    assert_eq!((next.reason, next.known.last, next.known.before), (None, key(3), Some(key(1))));
+    assert!(updated(3, 9).alarm, "a key that nobody knows");
+    // Was there another who has the key, he is found out when he comes.
+    let both = updated(3, 1).known;
+    assert!(judge(Some(&both), &shown(clock(7, 0, 0), 4, Some(2))).alarm);
+}
+
+#[test]
+fn what_was_booted_is_known_of_the_last_time_that_was_believed() {
+    let updated = |number, previous| Shown { registers: vec![8; 32], ..shown(clock(6, 0, 0), number, previous) };
+    for (number, previous, booted) in [(3, Some(2), 8), (2, Some(1), 8), (3, None, 7), (3, Some(9), 7)] {
+        let outcome = judge(Some(&known()), &updated(number, previous));
+        assert_eq!(outcome.known.registers, Some(vec![booted; 32]), "{number} after {previous:?}");
+    }
 }
 
 #[test]

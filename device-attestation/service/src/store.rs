@@ -18,7 +18,10 @@ use crate::{AttestError, Corrupt, Fault, Refusal};
 /// How long a write waits for its turn.
 const WAIT: Duration = Duration::from_secs(10);
 /// The schema, in its order.
-const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("../../../migrations/attestation/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("../../../migrations/attestation/0001_first.sql")),
+    (2, include_str!("../../../migrations/attestation/0002_registers.sql")),
+];
 
 /// The database. Clones share it.
 #[derive(Debug, Clone)]
@@ -156,6 +159,7 @@ fn read_device(device: &str, row: &SqliteRow) -> Result<Known, Corrupt> {
     };
     let last = key(bytes("tls_key")?, bytes("tls_point")?)?.ok_or_else(|| corrupt("there is no key for TLS"))?;
     let before = key(bytes("before_key")?, bytes("before_point")?)?;
+    let registers = bytes("registers")?;
     let state = row.try_get::<String, _>("state").map_err(|_| corrupt("the state is none"))?;
     let reason = row.try_get::<Option<String>, _>("reason").map_err(|_| corrupt("the reason is none"))?;
     let state = match (state.as_str(), reason) {
@@ -164,7 +168,7 @@ fn read_device(device: &str, row: &SqliteRow) -> Result<Known, Corrupt> {
         ("quarantined", Some(reason)) => State::Quarantined(reason),
         _ => return Err(corrupt("the state and the reason do not fit")),
     };
-    Ok(Known { clock, last, before, state })
+    Ok(Known { clock, last, before, registers, state })
 }
 
 async fn write_device(
@@ -180,12 +184,12 @@ async fn write_device(
     };
     sqlx::query(
         "INSERT INTO devices (permanent_identifier, resets, restarts, millis, tls_key, tls_point, before_key,
-             before_point, state, reason, changed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             before_point, registers, state, reason, changed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (permanent_identifier) DO UPDATE SET resets = excluded.resets, restarts = excluded.restarts,
              millis = excluded.millis, tls_key = excluded.tls_key, tls_point = excluded.tls_point,
-             before_key = excluded.before_key, before_point = excluded.before_point, state = excluded.state,
-             reason = excluded.reason, changed_at = excluded.changed_at",
+             before_key = excluded.before_key, before_point = excluded.before_point, registers = excluded.registers,
+             state = excluded.state, reason = excluded.reason, changed_at = excluded.changed_at",
     )
     .bind(device)
     .bind(i64::from(known.clock.resets))
@@ -196,6 +200,7 @@ async fn write_device(
     .bind(&known.last.point)
     .bind(known.before.as_ref().map(|key| &key.name))
     .bind(known.before.as_ref().map(|key| &key.point))
+    .bind(&known.registers)
     .bind(state)
     .bind(reason)
     .bind(now_unix_s)

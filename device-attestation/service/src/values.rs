@@ -38,7 +38,7 @@ pub struct Values {
     pub sha256: [u8; 32],
     /// Registers to quote, of the SHA-256 bank.
     pub(crate) registers: BTreeSet<u8>,
-    /// Digests of policies, one of which a key for TLS must be bound to.
+    /// Digests of policies that a key for TLS may be bound to, beside that of the registers as they were quoted.
     pub(crate) tls_key_policies: Vec<Vec<u8>>,
     pub(crate) good: ReferenceValues,
 }
@@ -55,6 +55,7 @@ struct HeaderText<'a> {
 struct ListText {
     version: u64,
     registers: BTreeSet<u8>,
+    #[serde(default)]
     tls_key_policies: Vec<String>,
     firmware: Vec<FirmwareText>,
 }
@@ -134,8 +135,8 @@ impl Values {
         if list.registers.is_empty() || !list.registers.iter().all(in_boot) {
             return Err(Refusal::Values("it names no registers, or some that a boot does not extend"));
         }
-        if !(1..=MOST_POLICIES).contains(&list.tls_key_policies.len()) {
-            return Err(Refusal::Values("it names no policy for keys for TLS, or too many"));
+        if list.tls_key_policies.len() > MOST_POLICIES {
+            return Err(Refusal::Values("it names too many policies for keys for TLS"));
         }
         let few = list.firmware.iter().all(|firmware| (1..=MOST_EVENTS).contains(&firmware.events.len()));
         if !(1..=MOST_FIRMWARES).contains(&list.firmware.len()) || !few {

@@ -82,6 +82,49 @@ async fn the_previous_key_signs_and_is_not_left_out() {
 }
 
 #[tokio::test]
+async fn a_key_that_died_with_the_firmware_is_named_and_need_not_sign() {
+    let device = Device::new();
+    let house = House::new(&device).await;
+    let mut both = list(2, &[&BOOT, &NEXT_BOOT]);
+    both.as_object_mut().unwrap().remove("tls_key_policies");
+    house.replace_values(&both).await.unwrap();
+    // No list has to name the policy of a key that is bound to all that is quoted.
+    let first = device.bound(0, "0,7");
+    assert_eq!(device.attest(&house, &first, None).await.unwrap().appraisal, "affirming");
+    let unsigned = async |device: &Device, tls: &Tls, previous: &Tls| {
+        let begin = device.begin(tls, Some(previous));
+        let begun = house.begin(&begin).unwrap();
+        let nonce = Device::nonce(&begin, &begun);
+        let evidence = device.evidence(&device.activate(&begun).unwrap(), &nonce, tls, None);
+        house.finish(&begun.id, &evidence, NOW).await
+    };
+    let second = device.bound(1, "0,7");
+    assert_eq!(refusal(unsigned(&device, &second, &first).await), Refusal::PreviousKey, "it has not died");
+    let copy = device.copied();
+
+    let updated = device.updated();
+    let second = updated.bound(4, "0,7");
+    assert_eq!(unsigned(&updated, &second, &first).await.unwrap().appraisal, "affirming", "it died with firmware 1");
+    let third = updated.bound(2, "0,7");
+    assert_eq!(refusal(unsigned(&updated, &third, &second).await), Refusal::PreviousKey);
+    assert_eq!(updated.attest(&house, &third, Some(&second)).await.unwrap().appraisal, "affirming");
+
+    // Who has the state of before is found out by it, signed or not.
+    let copy = copy.restarted().restarted().restarted();
+    let theirs = copy.bound(3, "0,7");
+    let finished = unsigned(&copy, &theirs, &first).await;
+    assert_eq!(finished.unwrap().appraisal, "quarantine");
+}
+
+#[tokio::test]
+async fn a_key_that_is_bound_to_less_than_is_quoted_is_one_of_the_list() {
+    let device = Device::new();
+    let house = House::new(&device).await;
+    let why = refusal(device.attest(&house, &device.bound(0, "0"), None).await);
+    assert!(why.to_string().contains("not bound to the policy"), "{why}");
+}
+
+#[tokio::test]
 async fn reference_values_never_go_back() {
     let device = Device::new();
     let house = House::new(&device).await;

@@ -4,6 +4,8 @@ use attest_evidence::{EventLog, HashAlgorithm};
 
 use crate::{CheckedQuote, Refusal, key::hash};
 
+/// `TPM_CC_PolicyPCR`.
+const POLICY_PCR: [u8; 4] = 0x0000_017f_u32.to_be_bytes();
 /// The first registers of a TPM begin as zeros.
 const REGISTERS: usize = 24;
 
@@ -62,6 +64,21 @@ impl<'a> ReplayedQuote<'a> {
             return Err(Refusal::Log);
         }
         Ok(Self { quote, log })
+    }
+
+    /// The policy of a key that signs only while the quoted registers hold what was quoted (`TPM2_PolicyPCR`, TPM 2.0
+    /// Library, Part 3, section 23.7), for a key whose name is by SHA-256.
+    #[must_use]
+    pub fn policy(&self) -> Vec<u8> {
+        // The digest of the values was seen to be by SHA-256, as that of a policy's session is.
+        let bound = [&[0; 32][..], &POLICY_PCR, &self.quote.selection.to_list(), &self.quote.digest].concat();
+        hash(HashAlgorithm::Sha256, &bound).as_ref().to_vec()
+    }
+
+    /// The digest of what the quoted registers hold: other firmware has another one.
+    #[must_use]
+    pub fn registers(&self) -> &[u8] {
+        &self.quote.digest
     }
 
     /// The quote.

@@ -58,6 +58,31 @@ fn two_firmwares_are_good_while_one_replaces_the_other() {
     assert_eq!([appraise(&old, &good), appraise(&new, &good)], [Appraisal::Good, Appraisal::Good]);
 }
 
+#[test]
+fn a_policy_is_of_the_quoted_registers_as_they_were_quoted() {
+    let measured = [(0, 8, [1; 32]), (4, 8, [4; 32]), (7, 4, [3; 32])];
+    let policy = |measured: &[Measured]| {
+        let told = log(measured);
+        ReplayedQuote::of(quoted(measured), &told).unwrap().policy()
+    };
+    let once = |digest: [u8; 32]| sha256(&[[0; 32], digest].concat());
+    let map = ASKED.iter().fold(0_u8, |map, register| map | 1 << register);
+    let values: Vec<u8> = ASKED
+        .iter()
+        .flat_map(|register| {
+            let event = measured.iter().find(|event| event.0 == u32::from(*register));
+            event.map_or([0; 32], |event| once(event.2))
+        })
+        .collect();
+    let selection = [0, 0, 0, 1, 0, 0x0b, 3, map, 0, 0];
+    let expected = sha256(&[&[0; 32][..], &[0, 0, 1, 0x7f], &selection, &sha256(&values)].concat());
+    assert_eq!(policy(&measured), expected);
+    let elsewhere = [measured[0], (5, 8, [5; 32]), measured[1], measured[2]];
+    assert_eq!(policy(&elsewhere) == expected, !ASKED.contains(&5));
+    let other = [(0, 8, [2; 32]), measured[1], measured[2]];
+    assert_ne!(policy(&other), expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

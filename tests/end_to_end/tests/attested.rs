@@ -13,7 +13,7 @@ use ca_mtls::{HeldClient, TrustBundle};
 use ca_rotation::{Direction, Tier};
 use fridge_identity::{Certified, Event, Keeper, Settings};
 use single_node::agents::{self, Going};
-use single_node::enrolment::{changed, released};
+use single_node::enrolment::{changed, released, updated};
 use single_node::issuer::Party;
 use single_node::stack::PURCHASE;
 use support::fridge::Fridge;
@@ -173,11 +173,11 @@ fn a_fridge_sells_with_what_its_tpm_gets_renews_it_and_comes_back_after_a_year_a
 }
 
 #[test]
-fn firmware_that_nobody_released_may_not_sell_until_it_is_put_back() {
+fn firmware_that_nobody_released_may_not_sell_until_it_is_put_back_and_an_update_sells_at_once() {
     in_house(async |layout| {
         let mut stage = Stage::set(layout, |folder| std::fs::create_dir_all(folder).unwrap()).await;
         stage.house.stack.start_enrolment(&|_| ()).await.unwrap();
-        let (placed, [one, two, _], _) = stage.fridge();
+        let (placed, [one, two, three], _) = stage.fridge();
         placed.shut_down().await;
         let (stack, name) = (&stage.house.stack, placed.name.clone());
         let sells = async |firmware| {
@@ -207,7 +207,15 @@ fn firmware_that_nobody_released_may_not_sell_until_it_is_put_back() {
         assert_eq!(fridge.play(&two).await, Ok(("charged".to_owned(), 890)));
         fridge.shut_down().await;
         drop(certified);
-        for session in [&one, &two] {
+
+        // The key for TLS died with the firmware before, and nobody has to come.
+        let (again, reasons) = sells(updated()).await;
+        let (config, certified) = again.unwrap_or_else(|| panic!("{reasons:?}"));
+        let fridge = Fridge::with(config, &name, stack.layout().journal(&name));
+        assert_eq!(fridge.play(&three).await, Ok(("charged".to_owned(), 890)));
+        fridge.shut_down().await;
+        drop(certified);
+        for session in [&one, &two, &three] {
             stage.played(session);
         }
         stage.the_books_agree().await;

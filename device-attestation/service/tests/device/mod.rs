@@ -84,6 +84,7 @@ pub struct Tls {
     pub handle: String,
     pub area: Vec<u8>,
     pub name: Vec<u8>,
+    registers: &'static str,
 }
 
 impl Device {
@@ -107,15 +108,25 @@ impl Device {
         Self { tpm: self.tpm.restarted(), ..self }.boot(&BOOT)
     }
 
+    /// The same with the next firmware.
+    pub fn updated(self) -> Self {
+        Self { tpm: self.tpm.restarted(), ..self }.boot(&NEXT_BOOT)
+    }
+
     pub fn copied(&self) -> Self {
         Self { tpm: self.tpm.copied(), booted: vec![], attestation_key: ATTESTATION }.boot(&BOOT)
     }
 
     /// A new key for TLS, usable while register 7 is as it is.
     pub fn tls(&self, number: u8) -> Tls {
+        self.bound(number, "7")
+    }
+
+    /// A new key for TLS, usable while these registers are as they are.
+    pub fn bound(&self, number: u8, registers: &'static str) -> Tls {
         let handle = format!("0x810100{:02x}", 0x30 + number);
         self.tpm.step("tpm2_createprimary -C o -G ecc -c primary.ctx");
-        self.tpm.step("tpm2_createpolicy --policy-pcr -l sha256:7 -L policy");
+        self.tpm.step(&format!("tpm2_createpolicy --policy-pcr -l sha256:{registers} -L policy"));
         let fixed = "fixedtpm|fixedparent|sensitivedataorigin|sign";
         self.tpm.step(&format!(
             "tpm2_create -C primary.ctx -G ecc256:ecdsa-sha256:null -a {fixed} -L policy -u tls.pub -r tls.priv"
@@ -123,7 +134,7 @@ impl Device {
         self.tpm.step("tpm2_load -C primary.ctx -u tls.pub -r tls.priv -c tls.ctx");
         self.tpm.step(&format!("tpm2_evictcontrol -C o -c tls.ctx {handle}"));
         let area = self.tpm.area("tls.pub");
-        Tls { handle, name: [&[0, 0x0b][..], &sha256(&area)].concat(), area }
+        Tls { handle, name: [&[0, 0x0b][..], &sha256(&area)].concat(), area, registers }
     }
 
     pub fn begin(&self, tls: &Tls, previous: Option<&Tls>) -> Value {
@@ -233,11 +244,11 @@ impl Device {
     /// A signature of a key for TLS over the nonce.
     pub fn sign(&self, tls: &Tls, nonce: &[u8]) -> Vec<u8> {
         self.tpm.write("nonce", nonce);
-        self.tpm.run(
+        let (handle, registers) = (&tls.handle, tls.registers);
+        self.tpm.run(&format!(
             "tpm2_startauthsession --policy-session -S session.ctx
-             tpm2_policypcr -S session.ctx -l sha256:7",
-        );
-        let handle = &tls.handle;
+             tpm2_policypcr -S session.ctx -l sha256:{registers}"
+        ));
         self.tpm.step(&format!("tpm2_sign -c {handle} -g sha256 -o signature -p session:session.ctx nonce"));
         self.tpm.read("signature")
     }
