@@ -2,7 +2,7 @@
 //! they enrol. Whether it is believed is `ca-mtls`'s.
 
 use bytes::Bytes;
-use ca_mtls::NextBundle;
+use ca_mtls::{AnyServer, NextBundle};
 use http::header::IF_NONE_MATCH;
 use http::{Request, StatusCode};
 use http_body_util::Full;
@@ -19,6 +19,23 @@ const PATH: &str = "/bundle";
 /// # Errors
 /// [`AcmeError`] when there is no answer, or another one.
 pub async fn next_bundle(authority: &Web, known: Option<u64>) -> Result<NextBundle, AcmeError> {
+    ask(authority, known).await
+}
+
+/// The same of whoever answers at `address` (`host:port`), for who trusts no server's certificate any more because it was
+/// away while the root was replaced: each bundle is believed for its signature.
+///
+/// # Errors
+/// As [`next_bundle`].
+pub async fn next_bundle_of_anyone(
+    address: &str,
+    server: &AnyServer,
+    known: Option<u64>,
+) -> Result<NextBundle, AcmeError> {
+    ask(&Web::of_anyone(address.to_owned(), server.clone()), known).await
+}
+
+async fn ask(authority: &Web, known: Option<u64>) -> Result<NextBundle, AcmeError> {
     let asked = Request::get(PATH);
     let asked = match known {
         Some(version) => asked.header(IF_NONE_MATCH, format!("\"{version}\"")),

@@ -1,6 +1,7 @@
 //! Door: what everybody who gets certificates from the authority needs, a fridge as well as a service: the way to its ACME
 //! server ([`Web`]), what is said there ([`Account`], [`Order`]), when to ask for the next
-//! certificate ([`Situation`]), and the roots that are taken along with one ([`next_bundle`]).
+//! certificate ([`Situation`]), and the roots that are taken along with one ([`next_bundle`]), or taken before one by who was
+//! away for long ([`next_bundle_of_anyone`]).
 //!
 //! Whom to trust is in `ca-mtls`; what is ordered, how a challenge is met, and what is done with a certificate, is left to
 //! whoever orders it.
@@ -14,7 +15,7 @@ mod problem;
 mod web;
 
 pub use acme::{Account, Credentials};
-pub use bundle::next_bundle;
+pub use bundle::{next_bundle, next_bundle_of_anyone};
 pub use hint::hint;
 pub use order::{Challenge, Order};
 pub use plan::{Situation, Span};

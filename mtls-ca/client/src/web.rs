@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ca_mtls::AnyServer;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
@@ -40,15 +41,29 @@ pub struct Web(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     address: String,
-    tls: Arc<ClientConfig>,
+    taken: Taken,
     kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+/// Which server is taken.
+#[derive(Debug)]
+enum Taken {
+    /// The one that this configuration takes.
+    Named(Arc<ClientConfig>),
+    /// Any.
+    Any(AnyServer),
 }
 
 impl Web {
     /// The server at this address, `host:port`, that this configuration takes; see [`ca_mtls::EnrolmentClient`].
     #[must_use]
     pub fn new(address: String, tls: Arc<ClientConfig>) -> Self {
-        Self(Arc::new(Inner { address, tls, kept: Mutex::default() }))
+        Self(Arc::new(Inner { address, taken: Taken::Named(tls), kept: Mutex::default() }))
+    }
+
+    /// Whatever server is at this address.
+    pub(crate) fn of_anyone(address: String, server: AnyServer) -> Self {
+        Self(Arc::new(Inner { address, taken: Taken::Any(server), kept: Mutex::default() }))
     }
 
     /// Posts JSON to a path, and waits for the answer, for a bounded time and number of bytes.
@@ -101,8 +116,13 @@ impl Inner {
             Ok(ip) => ServerName::from(ip),
             Err(_) => ServerName::try_from(host.to_owned()).map_err(|why| self.failed(&why))?,
         };
-        let connected = ca_mtls::connect(Arc::clone(&self.tls), name, stream, CONNECT_WITHIN).await;
-        let (tls, _) = connected.map_err(|why| self.failed(&why))?;
+        let connected = match &self.taken {
+            Taken::Named(tls) => {
+                ca_mtls::connect(Arc::clone(tls), name, stream, CONNECT_WITHIN).await.map(|(tls, _)| tls)
+            }
+            Taken::Any(server) => server.connect(name, stream, CONNECT_WITHIN).await,
+        };
+        let tls = connected.map_err(|why| self.failed(&why))?;
         let (sender, connection) = handshake(TokioIo::new(tls)).await.map_err(|why| self.failed(&why))?;
         tokio::spawn(connection);
         Ok(sender)

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use ca_client::{AcmeError, Web, next_bundle};
+use ca_client::{AcmeError, Web, next_bundle, next_bundle_of_anyone};
 use ca_http::{Limits, Request, Response, Server, Tls};
-use ca_mtls::{EnrolmentClient, EnrolmentServer, NextBundle};
+use ca_mtls::{AnyServer, EnrolmentClient, EnrolmentServer, NextBundle};
 use http::StatusCode;
 use pki::{ADMIN, Ask, Pki, SESSION, id, make};
 use tokio::net::{TcpListener, TcpStream};
@@ -131,4 +131,20 @@ async fn the_trust_bundle_is_asked_for_by_version() {
     assert!(matches!(&why, AcmeError::Failed(why) if why.contains("409")), "{why}");
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trust_bundle_is_asked_of_anyone_by_who_trusts_nobody_any_more() {
+    let running = start(Limits::default()).await;
+    let address = format!("localhost:{}", running.address.port());
+    let tls = EnrolmentClient::new(&Pki::new("another root").bundle()).config(&id(SESSION), &[b"http/1.1"]).unwrap();
+    let why = next_bundle(&Web::new(address.clone(), tls), Some(1)).await.unwrap_err();
+    assert!(matches!(&why, AcmeError::Failed(why) if why.contains("could not be asked")), "{why}");
+    let anyone = AnyServer::new(&[b"http/1.1"]).unwrap();
+    let second = NextBundle::New("the second".to_owned());
+    assert_eq!(next_bundle_of_anyone(&address, &anyone, Some(1)).await, Ok(second));
+    assert_eq!(next_bundle_of_anyone(&address, &anyone, Some(2)).await, Ok(NextBundle::Unchanged));
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+    assert!(next_bundle_of_anyone(&address, &anyone, Some(1)).await.is_err(), "nobody answers");
 }

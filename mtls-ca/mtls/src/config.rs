@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ca_identity::{SpiffeId, TrustDomain};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -85,12 +86,21 @@ pub(crate) fn client(
     alpn: &[&[u8]],
     shows: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
 ) -> Result<Arc<ClientConfig>, MtlsError> {
-    let judge = ServerJudge::new(roots, expected_server.clone(), provider());
+    // It judges the whole chain and then more.
+    judged_by(Arc::new(ServerJudge::new(roots, expected_server.clone(), provider())), alpn, shows)
+}
+
+/// A client's configuration in which `judge` judges the server.
+pub(crate) fn judged_by(
+    judge: Arc<dyn ServerCertVerifier>,
+    alpn: &[&[u8]],
+    shows: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
+) -> Result<Arc<ClientConfig>, MtlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|why| MtlsError::Config(why.to_string()))?
-        .dangerous() // rustls' word for "a verifier of your own"; ours judges the whole chain and then more
-        .with_custom_certificate_verifier(Arc::new(judge));
+        .dangerous() // rustls' word for "a verifier of your own"
+        .with_custom_certificate_verifier(judge);
     let mut config = shows(builder);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = Resumption::disabled();

@@ -221,6 +221,6 @@ fn refuse(why: PeerError) -> Error {
 }
 
 /// The configurations offer TLS 1.3 alone; should that ever change by mistake, this still refuses.
-fn never_tls12() -> Error {
+pub(crate) fn never_tls12() -> Error {
     Error::General("TLS 1.2 is never spoken here".to_owned())
 }

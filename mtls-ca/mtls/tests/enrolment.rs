@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_mtls::{AcceptError, EnrolmentClient, EnrolmentServer, MtlsError, client_config, peer};
+use ca_mtls::{AcceptError, AnyServer, ConnectError, EnrolmentClient, EnrolmentServer, MtlsError, client_config, peer};
 use pki::{ADMIN, FRIDGE, LIMIT, Pki, SESSION, id};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -142,4 +143,35 @@ async fn tls_1_2_is_refused_and_1_3_is_not() {
         assert_eq!(outcome.is_ok(), gets_in, "{version}: {outcome:?}");
         client.wait().unwrap();
     }
+}
+
+#[tokio::test]
+async fn any_server_is_taken_and_shown_nothing() {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (pki, any) = (Pki::new("a root that nobody knows"), AnyServer::new(&[b"http/1.1"]).unwrap());
+    let enrolling = server(&pki);
+    let name = ServerName::try_from(HOST).unwrap();
+    let (served, asked) = tokio::join!(enrolling.accept(far, LIMIT), any.connect(name, near, LIMIT));
+    let connection = asked.unwrap();
+    assert_eq!(connection.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert!(served.unwrap().get_ref().1.peer_certificates().is_none());
+}
+
+#[tokio::test]
+async fn any_server_has_the_key_of_what_it_shows_and_answers_in_time() {
+    let (pki, any) = (Pki::new("root"), AnyServer::new(&[]).unwrap());
+    let (one, other) = (pki.leaf(SESSION).certified(), pki.leaf(ADMIN).certified());
+    let stolen = CertifiedKey::new(one.cert.clone(), Arc::clone(&other.key));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(stolen))));
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let name = ServerName::try_from(HOST).unwrap();
+    let serving = tokio_rustls::TlsAcceptor::from(config).accept(far);
+    let (_, refused) = tokio::join!(serving, any.connect(name.clone(), near, LIMIT));
+    assert!(matches!(refused, Err(ConnectError::Handshake(_))), "{refused:?}");
+
+    let (near, _silent) = tokio::io::duplex(1024);
+    let late = any.connect(name, near, Duration::from_millis(20)).await;
+    assert!(matches!(late, Err(ConnectError::TimedOut(_))), "{late:?}");
 }

@@ -254,6 +254,7 @@ mod tests {
         [tpm]
         address = "device:/dev/tpmrm0"
         folder = "identity"
+        registers = [0, 7]
         authority_address = "127.0.0.1:7444"
         authority_directory = "https://127.0.0.1:7444/acme/directory"
         attestation_address = "127.0.0.1:7445"

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use attest_evidence::{Attest, HashAlgorithm, PcrSelection, Said};
-use ca_client::{Account, Challenge, Order, Span, Web, next_bundle};
+use ca_client::{Account, Challenge, Order, Span, Web, next_bundle, next_bundle_of_anyone};
 use ca_mtls::BundleFollower;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use fridge_tpm::{
@@ -59,6 +59,17 @@ impl Enrolment {
         };
         self.bundles.catch_up(asked).await.map_err(EnrolError::Fault)?;
         Ok(Held { key: attesting.tls_key, chain_pem, reasons: attested.reasons, booted })
+    }
+
+    /// Takes the trust bundles that were made while this fridge was away, from whoever hands them out, and says whether
+    /// there were any. For when none is trusted of those who could be asked.
+    pub(crate) async fn caught_up(&self) -> bool {
+        let (before, settings) = (self.bundles.version(), &self.settings);
+        let asked = |known| next_bundle_of_anyone(&settings.authority_address, &settings.anyone, known);
+        if let Err(why) = self.bundles.catch_up(asked).await {
+            tracing::info!(%why, "no trust bundle either");
+        }
+        self.bundles.version() != before
     }
 
     /// What was booted, as the TPM knows it: the digest of the registers that firmware is measured into (TCG PC Client

@@ -153,7 +153,13 @@ impl Keeper {
 
     /// Gets the next certificate, tries it, and holds it.
     async fn renewed(&mut self) -> Result<Event, EnrolError> {
-        let held = self.enrolment.certificate(self.held.as_ref()).await?;
+        let held = match self.enrolment.certificate(self.held.as_ref()).await {
+            // It may be that the root was replaced while the fridge was off.
+            Err(EnrolError::Fault(_)) if self.enrolment.caught_up().await => {
+                self.enrolment.certificate(self.held.as_ref()).await?
+            }
+            came => came?,
+        };
         let event = self.event(&held)?;
         if let Event::Certified(identity) = &event {
             self.shown(identity).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use attest_evidence::{HashAlgorithm, PcrSelection};
 use ca_client::Web;
 use ca_identity::{ServiceName, SpiffeId};
-use ca_mtls::{EnrolmentClient, MtlsError, TrustBundle};
+use ca_mtls::{AnyServer, EnrolmentClient, MtlsError, TrustBundle};
 use data_encoding::BASE64URL_NOPAD;
 use fridge_tpm::{Refusal, TpmAddress, TpmError};
 use rustls::ClientConfig;
@@ -40,8 +40,8 @@ pub struct TpmSettings {
     /// The certificates between the TPM's own and its maker's root, PEM, when the TPM holds none.
     #[serde(default)]
     pub maker_intermediates: Option<PathBuf>,
-    /// The registers that the key for TLS is bound to; the attestation service's list names the policies that may be.
-    #[serde(default = "release_register")]
+    /// The registers that the key for TLS is bound to: those of the attestation service's list of reference values, or
+    /// fewer, whose policy that list then names.
     pub registers: Vec<u8>,
     /// The authority's address, `host:port`, and its ACME directory.
     pub authority_address: String,
@@ -57,11 +57,6 @@ pub struct TpmSettings {
 
 fn kernel_log() -> PathBuf {
     PathBuf::from("/sys/kernel/security/tpm0/binary_bios_measurements")
-}
-
-/// The register of who may release what is started (secure boot): it stays as it is through an update of the firmware.
-fn release_register() -> Vec<u8> {
-    vec![7]
 }
 
 /// Why a fridge's identity does not start.
@@ -90,6 +85,8 @@ pub struct Settings {
     pub(crate) directory: String,
     pub(crate) authority: Web,
     pub(crate) attestation: Web,
+    pub(crate) authority_address: String,
+    pub(crate) anyone: AnyServer,
     pub(crate) service_address: String,
     pub(crate) service: SpiffeId,
     pub(crate) bundle: PathBuf,
@@ -130,6 +127,8 @@ impl Settings {
             directory: file.authority_directory.clone(),
             authority: way(ServiceName::Authority, &file.authority_address)?,
             attestation: way(ServiceName::Attestation, &file.attestation_address)?,
+            authority_address: file.authority_address.clone(),
+            anyone: AnyServer::new(&[b"http/1.1"])?,
             service_address: service_address.to_owned(),
             service,
             account_key_id: file.account_key_id.clone(),

@@ -1,5 +1,6 @@
 //! At noon the security team replaces everything that certificates hang on, forward and back: leaves, intermediates and the
-//! root. Meanwhile people buy, and handshakes are made without a pause; none of either fails.
+//! root. Meanwhile people buy, and handshakes are made without a pause; none of either fails. A fridge that was off all the
+//! while comes back by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use crate::support;
@@ -15,6 +16,7 @@ use ca_mtls::ReloadingClient;
 use ca_rotation::{Direction, Tier};
 use rustls_pki_types::ServerName;
 use single_node::agents;
+use single_node::enrolment::released;
 use single_node::issuer::{Issuer, Party};
 use single_node::stack::{OPS, PURCHASE};
 use support::fridge::Fridge;
@@ -35,6 +37,8 @@ const HTTP2_BEGINS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0
 const LATER_S: i64 = 9 * 24 * 60 * 60;
 /// Handshakes and purchases that there must be between one decision and the next.
 const HANDSHAKES: usize = 5;
+/// A fridge that is not there while everything is replaced.
+const OFF: &str = "FR-9999";
 const TIERS: [Tier; 3] = [Tier::Device, Tier::Service, Tier::Attestation];
 
 /// What goes on all the time.
@@ -196,6 +200,24 @@ impl Noon {
         self.goes_on().await;
     }
 
+    /// A fridge that knows the roots of now and no later ones: it has no power from now on.
+    fn goes_off(&self, fridge: &str) {
+        let folder = self.stage.house.stack.layout().root().join("tpm").join(fridge).join("identity");
+        self.issuer.bundle_in(&folder).unwrap();
+    }
+
+    /// Gives that fridge power: it trusts nobody whom it could ask, takes the bundles that it missed, and gets a certificate.
+    async fn comes_back(&mut self, fridge: &str) {
+        self.stage.house.stack.start_enrolment(&|_| ()).await.unwrap();
+        let mut told = Vec::new();
+        let got = agents::certified(&self.stage.house.stack, fridge, released(), |event| {
+            told.push(format!("{event:?}"));
+            if told.len() < 3 { agents::Going::On } else { agents::Going::Stop }
+        });
+        let (_, certified) = got.await.unwrap().unwrap_or_else(|| panic!("{told:?}"));
+        drop(certified);
+    }
+
     async fn ends(self) {
         self.going.over.set(true);
         let Self { mut stage, fridges, going, .. } = self;
@@ -217,7 +239,8 @@ impl Noon {
 fn leaves_intermediates_and_the_root_are_replaced_forward_and_back_and_nothing_fails() {
     in_house(async |layout| {
         let stage = Stage::set_for(VISITS, layout, |folder| std::fs::create_dir_all(folder).unwrap()).await;
-        let noon = Noon::strikes(stage).await;
+        let mut noon = Noon::strikes(stage).await;
+        noon.goes_off(OFF);
         let (now, later) = (authority::now_unix_s(), authority::now_unix_s() + LATER_S);
         noon.all_have_the_bundle().await;
         noon.all_renewed().await; // leaves
@@ -252,6 +275,7 @@ fn leaves_intermediates_and_the_root_are_replaced_forward_and_back_and_nothing_f
         noon.all_have_the_bundle().await;
         noon.all_renewed().await;
         assert_eq!(noon.issuer.authority().standing(later).unwrap().rotation.bundle().roots, [2]);
+        noon.comes_back(OFF).await;
         noon.ends().await;
     });
 }
