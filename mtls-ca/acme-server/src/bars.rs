@@ -124,7 +124,7 @@ fn revoked(list: &SignedList) -> Result<Listed, AcmeServerError> {
 
 #[cfg(test)]
 mod tests {
-    use ca_acme::{EabKey, Grant, Revoked};
+    use ca_acme::{EabKey, Grant, Host, Revoked};
     use ca_identity::SpiffeId;
     use zeroize::Zeroizing;
 
@@ -145,7 +145,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("acme.db")).await.unwrap();
         let device = |path: &str, ek: u8| Grant::device(party(path), [ek; 32]).unwrap();
-        let service = Grant::service(party("service/admin"), vec!["admin.example".into()]).unwrap();
+        let service = Grant::service(party("service/admin"), vec![Host::dns("admin.example").unwrap()]).unwrap();
         for key in [
             key("its own", device("fridge/f1", 1), 100),
             key("its own at the same second", device("fridge/f1", 1), 200),

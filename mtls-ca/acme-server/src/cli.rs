@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use authority::{Authority, AuthorityConfig, Pin};
-use ca_acme::{EabKey, Grant};
+use ca_acme::{EabKey, Grant, Host};
 use ca_http::{Limits, Server, Tls};
 use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, SpiffeId, TrustDomain};
 use ca_mtls::{EnrolmentServer, Identity, Watched};
@@ -59,10 +59,11 @@ pub struct Serve {
     /// Its private key, PEM, mode 0600
     #[arg(long)]
     key: PathBuf,
-    /// The port at which DNS names are proved
+    /// The port at which DNS names and addresses are proved
     #[arg(long, default_value_t = 80)]
     http01_port: u16,
-    /// Address of a host that is not asked of the resolver: <host>=<address>:<port>; may be given several times
+    /// Where a DNS name is proved whose address is not asked of the resolver: <name>=<address>:<port>; may be given several
+    /// times
     #[arg(long, value_parser = resolve)]
     resolve: Vec<(String, SocketAddr)>,
     /// Is written with the address when the server answers
@@ -103,6 +104,9 @@ pub struct New {
     /// A DNS name that the service may have; may be given several times
     #[arg(long)]
     dns: Vec<String>,
+    /// An address that the service may have; may be given several times
+    #[arg(long)]
+    ip: Vec<IpAddr>,
     /// The SHA-256 of the fridge's endorsement key (its SubjectPublicKeyInfo), 64 hex digits
     #[arg(long)]
     ek_sha256: Option<String>,
@@ -219,14 +223,20 @@ fn grant(arguments: &New) -> Result<Grant, String> {
     let parsed =
         if id.contains("://") { SpiffeId::parse(id) } else { SpiffeId::parse_path_in(&arguments.trust_domain, id) };
     let party = parsed.map_err(|why| format!("{id:?} is no name of a party: {why}"))?;
-    match (&arguments.ek_sha256, arguments.dns.is_empty()) {
-        (None, _) => Grant::service(party, arguments.dns.clone()),
+    match (&arguments.ek_sha256, arguments.dns.is_empty() && arguments.ip.is_empty()) {
+        (None, _) => {
+            let names = arguments.dns.iter().map(|name| Host::dns(name));
+            let hosts = names.chain(arguments.ip.iter().map(|address| Host::ip(*address)));
+            Grant::service(party, hosts.collect::<Result<_, _>>()?)
+        }
         (Some(hash), true) => {
             let bytes = HEXLOWER.decode(hash.to_ascii_lowercase().as_bytes()).ok();
             let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
             Grant::device(party, bytes.ok_or_else(|| format!("{hash:?} is no SHA-256: 64 hex digits"))?)
         }
-        (Some(_), false) => Err("a fridge has no DNS names: give --ek-sha256 or --dns, not both".to_owned()),
+        (Some(_), false) => {
+            Err("a fridge has neither DNS names nor addresses: give --ek-sha256 or those, not both".to_owned())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Looks for the proof of a DNS name over HTTP (RFC 8555 section 8.3).
+//! Looks for the proof of a DNS name over HTTP (RFC 8555 section 8.3), or of an address (RFC 8738 section 4).
 //!
 //! The host is one that the account's binding key allows, so nobody sends this client where he likes; and it follows no
 //! redirect, so nobody there does either. One request, one answer, within a bound on time and bytes.
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ca_acme::{Kind, ProbeHttp01, Problem};
+use ca_acme::{Host, Kind, ProbeHttp01, Problem};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -27,7 +27,7 @@ const MOST_ADDRESSES: usize = 4;
 pub struct Http01 {
     /// The port; 80, but in tests.
     pub port: u16,
-    /// Addresses of hosts that the system's resolver does not know or should not be asked for.
+    /// Addresses of names that the system's resolver does not know or should not be asked for. An address is where it is.
     pub resolve: BTreeMap<String, SocketAddr>,
 }
 
@@ -37,7 +37,7 @@ impl Http01 {
     /// # Errors
     /// [`Kind::Connection`] when nobody answers in time, [`Kind::IncorrectResponse`] when he answers something else.
     pub async fn look(&self, probe: &ProbeHttp01) -> Result<(), Problem> {
-        let what = format!("http://{}/.well-known/acme-challenge/{}", probe.host, probe.token);
+        let what = format!("http://{}/.well-known/acme-challenge/{}", probe.host.in_url(), probe.token);
         let outcome = tokio::time::timeout(LIMIT, self.fetch(probe)).await;
         let late = || Problem::new(Kind::Connection, format!("{what} was not answered within {} s", LIMIT.as_secs()));
         let body = outcome.map_err(|_| late())?.map_err(|(kind, why)| Problem::new(kind, format!("{what}: {why}")))?;
@@ -57,7 +57,7 @@ impl Http01 {
             .await
             .map_err(|why| connection(&why))?;
         let request = http::Request::get(format!("/.well-known/acme-challenge/{}", probe.token))
-            .header(http::header::HOST, &probe.host)
+            .header(http::header::HOST, probe.host.in_url())
             .header(http::header::CONNECTION, "close")
             .body(Empty::new())
             .map_err(|why| connection(&why))?;
@@ -81,13 +81,10 @@ impl Http01 {
         }
     }
 
-    async fn connect(&self, host: &str) -> Result<TcpStream, String> {
-        let addresses: Vec<SocketAddr> = match self.resolve.get(host) {
-            Some(address) => vec![*address],
-            None => {
-                let found = tokio::net::lookup_host((host, self.port)).await;
-                found.map_err(|why| format!("its name has no address: {why}"))?.take(MOST_ADDRESSES).collect()
-            }
+    async fn connect(&self, host: &Host) -> Result<TcpStream, String> {
+        let addresses = match host {
+            Host::Ip(address) => vec![SocketAddr::new(*address, self.port)],
+            Host::Dns(name) => self.addresses(name).await?,
         };
         let mut last = "its name has no address".to_owned();
         for address in addresses {
@@ -97,5 +94,13 @@ impl Http01 {
             }
         }
         Err(last)
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
+        if let Some(address) = self.resolve.get(name) {
+            return Ok(vec![*address]);
+        }
+        let found = tokio::net::lookup_host((name, self.port)).await;
+        Ok(found.map_err(|why| format!("its name has no address: {why}"))?.take(MOST_ADDRESSES).collect())
     }
 }

@@ -216,7 +216,7 @@ impl AcmeServer {
         let Ok(_place) = self.probes.acquire().await else { return };
         let outcome = self.http01.look(&probe).await;
         if let Err(problem) = &outcome {
-            tracing::info!(host = probe.host, why = problem.detail, "a name was not proved");
+            tracing::info!(host = %probe.host, why = problem.detail, "a name was not proved");
         }
         let _one_at_a_time = self.acme.lock().await;
         let now = (self.now_unix_s)();

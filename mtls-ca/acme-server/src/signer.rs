@@ -18,7 +18,7 @@ pub(crate) fn sign(
         Profile::Device => authority::Profile::Device,
     };
     let key = SubjectKey::from_point(approved.point()).map_err(AuthorityError::from)?;
-    let names = Names { dns: approved.dns().to_vec(), ip: Vec::new() };
+    let names = Names { dns: approved.dns().to_vec(), ip: approved.ip().to_vec() };
     let order = Order::new(profile, approved.party(), names, key, profile.default_lifetime_s());
     let chain = authority.issue(&order.map_err(AuthorityError::from)?, now_unix_s)?;
     Certificate::of_chain(&chain.chain_pem).map_err(|why| AcmeServerError::corrupt("the certificate just issued", why))

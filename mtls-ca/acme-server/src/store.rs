@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use ca_acme::{Account, AccountStatus, EabKey, Effect, Grant, Jwk, Order, Profile, Revoked};
+use ca_acme::{Account, AccountStatus, EabKey, Effect, Grant, Host, Jwk, Order, Profile, Revoked};
 use ca_identity::SpiffeId;
 use data_encoding::HEXLOWER;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -277,7 +277,10 @@ fn eab_of(row: &SqliteRow) -> Result<EabKey, AcmeServerError> {
         serde_json::from_str(&row.try_get::<String, _>("identifiers")?).map_err(|why| corrupt(why.to_string()))?;
     let profile: String = row.try_get("profile")?;
     let grant = match (profile.as_str(), identifiers.as_slice()) {
-        (name, _) if name == Profile::Service.as_str() => Grant::service(party, identifiers),
+        (name, texts) if name == Profile::Service.as_str() => {
+            let hosts = texts.iter().map(|text| Host::parse(text)).collect::<Result<_, _>>();
+            hosts.and_then(|hosts| Grant::service(party, hosts))
+        }
         (name, [ek]) if name == Profile::Device.as_str() => HEXLOWER
             .decode(ek.as_bytes())
             .ok()

@@ -52,6 +52,21 @@ fn a_key_is_made_shown_without_its_secret_and_revoked() {
 }
 
 #[test]
+fn a_key_may_allow_addresses_beside_names_and_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |arguments: &[&str]| -> Value {
+        let made = eab(dir.path(), &[&["new", "--id", "service/admin", "--json"][..], arguments].concat()).unwrap();
+        serde_json::from_str(&made).unwrap()
+    };
+    let both = of(&["--ip", "192.0.2.7", "--dns", "admin.example", "--ip", "2001:DB8:0::7", "--out", "both"]);
+    assert_eq!(both["identifiers"], serde_json::json!(["admin.example", "192.0.2.7", "2001:db8::7"]));
+    let alone = of(&["--ip", "127.0.0.1", "--out", "alone"]);
+    assert_eq!((&alone["identifiers"], &alone["profile"]), (&serde_json::json!(["127.0.0.1"]), &"service".into()));
+    let table = eab(dir.path(), &["list"]).unwrap();
+    assert!(table.contains("admin.example, 192.0.2.7, 2001:db8::7"), "read back from its row: {table}");
+}
+
+#[test]
 fn a_fridges_key_is_for_its_endorsement_key() {
     let dir = tempfile::tempdir().unwrap();
     let hash = "AB".repeat(32);
@@ -66,12 +81,20 @@ fn what_cannot_be_is_refused_and_leaves_no_key() {
     let dir = tempfile::tempdir().unwrap();
     let hash = "ab".repeat(32);
     for (arguments, words) in [
-        (vec!["--id", "service/admin"], "between 1 and 16 DNS names"),
+        (vec!["--id", "service/admin"], "between 1 and 16 DNS names and addresses"),
         (vec!["--id", "fridge/f1", "--dns", "a.example"], "is no service"),
         (vec!["--id", "service/admin", "--dns", "*.example"], "no host name"),
         (vec!["--id", "service/admin", "--ek-sha256", &hash], "is no fridge"),
         (vec!["--id", "fridge/f1", "--ek-sha256", "abcd"], "64 hex digits"),
         (vec!["--id", "fridge/f1", "--ek-sha256", &hash, "--dns", "a.example"], "not both"),
+        (vec!["--id", "fridge/f1", "--ek-sha256", &hash, "--ip", "192.0.2.7"], "not both"),
+        (vec!["--id", "fridge/f1", "--ip", "192.0.2.7"], "is no service"),
+        (vec!["--id", "service/admin", "--ip", "0.0.0.0"], "means no machine"),
+        (vec!["--id", "service/admin", "--ip", "255.255.255.255"], "broadcast"),
+        (vec!["--id", "service/admin", "--ip", "ff02::1"], "multicast"),
+        (vec!["--id", "service/admin", "--ip", "::ffff:192.0.2.7"], "write it as one"),
+        (vec!["--id", "service/admin", "--ip", "admin.example"], "invalid value"),
+        (vec!["--id", "service/admin", "--dns", "192.0.2.7"], "no host name"),
         (vec!["--id", "nobody", "--dns", "a.example"], "no name of a party"),
     ] {
         let refused = eab(dir.path(), &[&["new", "--out", "mac"][..], &arguments].concat()).unwrap_err();
@@ -100,6 +123,9 @@ async fn a_key_that_no_code_wrote_is_refused_by_its_name() {
         "UPDATE eab_keys SET party = 'nobody'",
         "UPDATE eab_keys SET identifiers = '[]'",
         "UPDATE eab_keys SET identifiers = 'x'",
+        "UPDATE eab_keys SET identifiers = '[\"0.0.0.0\"]'",
+        "UPDATE eab_keys SET identifiers = '[\"2001:DB8::7\"]'",
+        "UPDATE eab_keys SET identifiers = '[\"Admin.example\"]'",
     ] {
         let dir = tempfile::tempdir().unwrap();
         eab(dir.path(), &["new", "--id", "service/admin", "--dns", "a.example", "--out", "mac"]).unwrap();

@@ -34,12 +34,51 @@ fn sha256_of(chain: &str) -> String {
 
 /// An order whose names are proved.
 async fn ready(running: &Running<'_>, client: &house::Client, names: &[&str]) -> String {
-    let order = running.order(client, names).await;
-    for place in 0..names.len() {
+    ready_for(running, client, &wanted("dns", names)).await
+}
+
+/// An order for what is wanted, all of it proved.
+async fn ready_for(running: &Running<'_>, client: &house::Client, wanted: &serde_json::Value) -> String {
+    let order = running.order_for(client, wanted).await;
+    for place in 0..wanted["identifiers"].as_array().unwrap().len() {
         running.prove(client, &order, place, "").await;
     }
     assert_eq!(running.settled(client, &order).await["status"], "ready");
     order
+}
+
+#[test]
+fn a_service_gets_a_certificate_for_an_address_at_which_it_answers() {
+    in_own_process("address", |token| {
+        within(token, async |house| {
+            let running = house.start().await;
+            let client = running.enrol("service-1").await;
+            let both =
+                json!({"identifiers": [{"type": "dns", "value": HOST}, {"type": "ip", "value": house::ADDRESS}]});
+            let order = ready_for(&running, &client, &both).await;
+            let pair = KeyPair::generate().unwrap();
+            let address = rcgen::SanType::IpAddress(house::ADDRESS.parse().unwrap());
+            let name = rcgen::SanType::DnsName(HOST.try_into().unwrap());
+            let request = json!({"csr": world::csr_for(&pair, None, vec![address, name])}).to_string();
+            let answer = running.post(&client, &format!("{order}/finalize"), &request).await;
+            assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("valid")), "{}", answer.text);
+            let chain = running.post(&client, &running.path(answer.json()["certificate"].as_str().unwrap()), "").await;
+            let (_, pem) = x509_parser::pem::parse_x509_pem(chain.text.as_bytes()).unwrap();
+            let leaf = pem.parse_x509().unwrap();
+            let named = leaf.subject_alternative_name().unwrap().unwrap();
+            let named: Vec<String> = named.value.general_names.iter().map(ToString::to_string).collect();
+            let expected = [format!("URI({SERVICE})"), format!("DNSName({HOST})"), "IPAddress(7f:00:00:01)".to_owned()];
+            assert_eq!(named, expected);
+
+            // Where nobody answers nothing is proved, and nothing else is signed.
+            let signed = house.authority.signatures();
+            let order = running.order_for(&client, &wanted("ip", &[house::ADDRESS])).await;
+            running.prove(&client, &order, 0, "spoilt").await;
+            assert_eq!(running.settled(&client, &order).await["status"], "invalid");
+            assert_eq!(house.authority.signatures(), signed);
+            running.stop().await;
+        })
+    });
 }
 
 #[test]

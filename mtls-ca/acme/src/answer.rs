@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::account::Account;
 use crate::approved::ApprovedOrder;
 use crate::grant::EabKey;
+use crate::host::Host;
 use crate::order::Order;
 use crate::problem::Problem;
 
@@ -81,7 +82,7 @@ pub struct ProbeHttp01 {
     /// The place of the authorization in it.
     pub place: usize,
     /// The host, one that the account's binding key allows.
-    pub host: String,
+    pub host: Host,
     /// The token: the file to ask for below `/.well-known/acme-challenge/`.
     pub token: String,
     /// What the file must hold.

@@ -1,6 +1,8 @@
 //! An order that may be signed. It is made here alone, out of an order whose every proof holds, the request for it, and the
 //! binding key that allows it; so what reaches the signer has been through all of it, at its first try as after a crash.
 
+use std::net::IpAddr;
+
 use ca_identity::SpiffeId;
 use data_encoding::HEXLOWER;
 
@@ -17,6 +19,7 @@ pub struct ApprovedOrder {
     profile: Profile,
     party: SpiffeId,
     dns: Vec<String>,
+    ip: Vec<IpAddr>,
     point: [u8; 65],
 }
 
@@ -48,17 +51,18 @@ impl ApprovedOrder {
             return Err(Problem::new(Kind::OrderNotReady, "not every identifier of the order is proved"));
         }
         let csr = Csr::parse(csr)?;
-        check_names(&csr, &identifiers, grant.party())?;
+        let (dns, ip) = sorted(&identifiers);
+        check_names(&csr, &identifiers, (&dns, &ip), grant.party())?;
         check_key(&csr, order, account)?;
         let dns = match order.profile {
-            Profile::Service => identifiers.into_iter().map(str::to_owned).collect(),
+            Profile::Service => dns,
             Profile::Device => Vec::new(),
         };
         let party = match order.device() {
             Some(device) if device.is_quarantined() => quarantined(grant.party())?,
             _ => grant.party().clone(),
         };
-        Ok(Self { order: order.id.clone(), profile: order.profile, party, dns, point: csr.point })
+        Ok(Self { order: order.id.clone(), profile: order.profile, party, dns, ip, point: csr.point })
     }
 
     /// The id of the order.
@@ -85,6 +89,12 @@ impl ApprovedOrder {
         &self.dns
     }
 
+    /// The addresses that were proved; none for a device.
+    #[must_use]
+    pub fn ip(&self) -> &[IpAddr] {
+        &self.ip
+    }
+
     /// The P-256 key it is for, as an uncompressed point.
     #[must_use]
     pub const fn point(&self) -> &[u8; 65] {
@@ -99,11 +109,31 @@ fn quarantined(party: &SpiffeId) -> Result<SpiffeId, Problem> {
     party.quarantined().ok_or_else(none)
 }
 
-/// The request may name what was ordered and the party itself; names it does not ask for are put in all the same.
-fn check_names(csr: &Csr, identifiers: &[&str], party: &SpiffeId) -> Result<(), Problem> {
-    let beyond = csr.names.iter().find(|name| !identifiers.contains(&name.as_str()));
-    let beyond = beyond.or_else(|| csr.uris.iter().find(|uri| uri.as_str() != party.as_str()));
-    match beyond {
+/// What was ordered as names, and as addresses.
+fn sorted(identifiers: &[&str]) -> (Vec<String>, Vec<IpAddr>) {
+    let (mut names, mut addresses) = (Vec::new(), Vec::new());
+    for identifier in identifiers {
+        match identifier.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push((*identifier).to_owned()),
+        }
+    }
+    (names, addresses)
+}
+
+/// The request may name what was ordered, each as what it is, and the party itself; names it does not ask for are put in
+/// all the same.
+fn check_names(
+    csr: &Csr,
+    identifiers: &[&str],
+    (names, addresses): (&[String], &[IpAddr]),
+    party: &SpiffeId,
+) -> Result<(), Problem> {
+    let common = csr.common_names.iter().filter(|name| !identifiers.contains(&name.as_str())).cloned();
+    let dns = csr.dns.iter().filter(|name| !names.contains(name)).cloned();
+    let ip = csr.ip.iter().filter(|address| !addresses.contains(address)).map(IpAddr::to_string);
+    let uris = csr.uris.iter().filter(|uri| uri.as_str() != party.as_str()).cloned();
+    match common.chain(dns).chain(ip).chain(uris).next() {
         None => Ok(()),
         Some(name) => {
             let detail = format!("the certificate signing request asks for {name:?}, which is not in the order");

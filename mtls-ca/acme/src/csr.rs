@@ -1,6 +1,8 @@
 //! The certificate signing request (PKCS #10) of a finalization. Two things are asked of it: which key, with the proof that
 //! its maker holds it, and that it wishes for no name beyond the order's. Nothing else of it is read.
 
+use std::net::IpAddr;
+
 use data_encoding::BASE64URL_NOPAD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -26,8 +28,12 @@ pub(crate) struct Csr {
     pub(crate) point: [u8; POINT_BYTES],
     /// The SHA-256 of the whole request, DER, lower-case hex.
     pub(crate) sha256: String,
-    /// The names it wishes for: DNS names in lower case, and common names.
-    pub(crate) names: Vec<String>,
+    /// The common names of its subject, in lower case.
+    pub(crate) common_names: Vec<String>,
+    /// The DNS names it wishes for, in lower case.
+    pub(crate) dns: Vec<String>,
+    /// The addresses it wishes for.
+    pub(crate) ip: Vec<IpAddr>,
     /// The URIs it wishes for.
     pub(crate) uris: Vec<String>,
 }
@@ -49,8 +55,36 @@ impl Csr {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &point)
             .verify(request.certification_request_info.raw, &request.signature_value.data)
             .map_err(|_| bad("it is not signed with the key that it is for"))?;
-        let (names, uris) = names(&request)?;
-        Ok(Self { point, sha256: sha256(&der), names, uris })
+        let nameless = Self {
+            point,
+            sha256: sha256(&der),
+            common_names: Vec::new(),
+            dns: Vec::new(),
+            ip: Vec::new(),
+            uris: Vec::new(),
+        };
+        nameless.named(&request)
+    }
+
+    /// With the names that the request wishes for; any form of name that is none of ours is refused.
+    fn named(mut self, request: &X509CertificationRequest<'_>) -> Result<Self, Problem> {
+        let subject = &request.certification_request_info.subject;
+        for common_name in subject.iter_common_name() {
+            let text = common_name.as_str().map_err(|_| bad("its common name cannot be read"))?;
+            self.common_names.push(text.to_ascii_lowercase());
+        }
+        for extension in request.requested_extensions().into_iter().flatten() {
+            let ParsedExtension::SubjectAlternativeName(wished) = extension else { continue };
+            for name in &wished.general_names {
+                match name {
+                    GeneralName::DNSName(name) => self.dns.push(name.to_ascii_lowercase()),
+                    GeneralName::IPAddress(bytes) => self.ip.push(address(bytes)?),
+                    GeneralName::URI(uri) => self.uris.push((*uri).to_owned()),
+                    _ => return Err(bad("it asks for a name that is neither a DNS name nor an address nor a URI")),
+                }
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -66,25 +100,11 @@ fn point(request: &X509CertificationRequest<'_>) -> Result<[u8; POINT_BYTES], Pr
     point.map_err(|_| bad("its key is not an uncompressed point"))
 }
 
-/// DNS names and common names, and URIs; any other form of name is refused.
-fn names(request: &X509CertificationRequest<'_>) -> Result<(Vec<String>, Vec<String>), Problem> {
-    let (mut names, mut uris) = (Vec::new(), Vec::new());
-    let subject = &request.certification_request_info.subject;
-    for common_name in subject.iter_common_name() {
-        let text = common_name.as_str().map_err(|_| bad("its common name cannot be read"))?;
-        names.push(text.to_ascii_lowercase());
-    }
-    for extension in request.requested_extensions().into_iter().flatten() {
-        let ParsedExtension::SubjectAlternativeName(wished) = extension else { continue };
-        for name in &wished.general_names {
-            match name {
-                GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase()),
-                GeneralName::URI(uri) => uris.push((*uri).to_owned()),
-                _ => return Err(bad("it asks for a name that is neither a DNS name nor a URI")),
-            }
-        }
-    }
-    Ok((names, uris))
+/// An address as it stands in a certificate (RFC 5280 section 4.2.1.6): four bytes, or sixteen.
+fn address(bytes: &[u8]) -> Result<IpAddr, Problem> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+    address.map_err(|_| bad("it asks for an address that has neither 4 nor 16 bytes"))
 }
 
 fn bad(why: &str) -> Problem {

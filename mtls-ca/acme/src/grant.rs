@@ -8,18 +8,19 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::certificate::{Revoked, moment};
+use crate::host::Host;
 use crate::jwk::Jwk;
 use crate::jws::{Flattened, Signer};
 use crate::problem::{Kind, Problem};
 
-/// The most DNS names of a grant, and identifiers of an order.
+/// The most DNS names and addresses of a grant, and identifiers of an order.
 pub const MOST_NAMES: usize = 16;
 
 /// A kind of certificate, as the directory announces it (draft-ietf-acme-profiles).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// A service: DNS names, proved by http-01.
+    /// A service: DNS names and addresses, proved by http-01.
     Service,
     /// A fridge: its TPM, proved by device-attest-01.
     Device,
@@ -38,7 +39,7 @@ impl Profile {
     /// What it is, for people.
     pub(crate) const fn description(self) -> &'static str {
         match self {
-            Self::Service => "A service of the house, by its DNS names (http-01)",
+            Self::Service => "A service of the house, by its DNS names and addresses (http-01)",
             Self::Device => "A fridge, by the endorsement key of its TPM (device-attest-01)",
         }
     }
@@ -53,26 +54,24 @@ pub struct Grant {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    Service { dns: Vec<String> },
+    Service { hosts: Vec<Host> },
     Device { ek_sha256: [u8; 32] },
 }
 
 impl Grant {
-    /// A service with these DNS names, of which there is at least one.
+    /// A service with these DNS names and addresses, of which there is at least one.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
-    pub fn service(party: SpiffeId, dns: Vec<String>) -> Result<Self, String> {
+    pub fn service(party: SpiffeId, hosts: Vec<Host>) -> Result<Self, String> {
         if !matches!(party.role(), Role::Service(_)) {
             return Err(format!("{party} is no service"));
         }
-        if dns.is_empty() || dns.len() > MOST_NAMES {
-            return Err(format!("a service has between 1 and {MOST_NAMES} DNS names here; {} were given", dns.len()));
+        if hosts.is_empty() || hosts.len() > MOST_NAMES {
+            let count = hosts.len();
+            return Err(format!("a service has between 1 and {MOST_NAMES} DNS names and addresses here, not {count}"));
         }
-        if let Some(name) = dns.iter().find(|name| !is_host_name(name)) {
-            return Err(format!("{name:?} is no host name in lower case without wildcard"));
-        }
-        Ok(Self { party, what: What::Service { dns } })
+        Ok(Self { party, what: What::Service { hosts } })
     }
 
     /// A fridge with the TPM whose endorsement key has this SHA-256 (over its SubjectPublicKeyInfo).
@@ -101,25 +100,14 @@ impl Grant {
         }
     }
 
-    /// The identifiers that may be ordered: DNS names, or the one permanent identifier.
+    /// The identifiers that may be ordered: DNS names and addresses, or the one permanent identifier.
     #[must_use]
     pub fn identifiers(&self) -> Vec<String> {
         match &self.what {
-            What::Service { dns } => dns.clone(),
+            What::Service { hosts } => hosts.iter().map(Host::to_string).collect(),
             What::Device { ek_sha256 } => vec![HEXLOWER.encode(ek_sha256)],
         }
     }
-}
-
-/// RFC 1123 section 2.1, in lower case, and not something that reads as an address.
-pub(crate) fn is_host_name(name: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label) && name.parse::<std::net::IpAddr>().is_err()
 }
 
 /// A binding key as it is stored.

@@ -1,5 +1,5 @@
-//! ACME as a pure protocol: RFC 8555 with external account binding, RFC 9773 (renewal information), profiles and
-//! device-attest-01. Rows, a request, the time and chance go in; an answer and effects come out. Nothing here waits, reads
+//! ACME as a pure protocol: RFC 8555 with external account binding, RFC 8738 (addresses), RFC 9773 (renewal information),
+//! profiles and device-attest-01. Rows, a request, the time and chance go in; an answer and effects come out. Nothing here waits, reads
 //! a file, opens a connection or signs.
 //!
 //! A request goes through it in three steps: [`Acme::open`] looks at its form and says which rows it needs, the caller
@@ -20,6 +20,7 @@ mod chance;
 mod csr;
 mod grant;
 mod handle;
+mod host;
 mod jwk;
 mod jws;
 mod nonce;
@@ -35,6 +36,7 @@ pub use approved::ApprovedOrder;
 pub use certificate::{Certificate, Revoked};
 pub use chance::Chance;
 pub use grant::{EabKey, Grant, MOST_NAMES, Profile};
+pub use host::Host;
 pub use jwk::Jwk;
 pub use order::{Authorization, DeviceProof, Failure, Order, Proof, Stage};
 pub use problem::{Kind, Problem};

@@ -4,6 +4,8 @@
 //! orders. So an order is one row, its account is the only one that may touch it, and nothing that was proved for one
 //! certificate serves another: each renewal proves again.
 
+use std::net::IpAddr;
+
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -93,7 +95,7 @@ pub enum Proof {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authorization {
-    /// The DNS name, or the permanent identifier.
+    /// The DNS name, the address, or the permanent identifier.
     pub identifier: String,
     /// The challenge's token.
     pub token: String,
@@ -290,7 +292,7 @@ impl Order {
     }
 
     fn identifier(&self, authorization: &Authorization) -> Value {
-        json!({ "type": identifier_type(self.profile), "value": authorization.identifier })
+        json!({ "type": identifier_type(self.profile, &authorization.identifier), "value": authorization.identifier })
     }
 
     /// The authorization object at a place.
@@ -333,9 +335,18 @@ impl Order {
     }
 }
 
-/// The type of a profile's identifiers (RFC 8555 section 9.7.7, draft-ietf-acme-device-attest section 3).
-pub(crate) const fn identifier_type(profile: Profile) -> &'static str {
+/// The types of a profile's identifiers (RFC 8555 section 9.7.7, RFC 8738, draft-ietf-acme-device-attest section 3).
+pub(crate) const fn identifier_types(profile: Profile) -> &'static [&'static str] {
     match profile {
+        Profile::Service => &["dns", "ip"],
+        Profile::Device => &["permanent-identifier"],
+    }
+}
+
+/// The type of an identifier of this profile, which its text tells.
+fn identifier_type(profile: Profile, text: &str) -> &'static str {
+    match profile {
+        Profile::Service if text.parse::<IpAddr>().is_ok() => "ip",
         Profile::Service => "dns",
         Profile::Device => "permanent-identifier",
     }

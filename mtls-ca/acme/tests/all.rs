@@ -4,6 +4,7 @@
 
 mod world;
 
+mod addresses;
 mod devices;
 mod flows;
 mod moves;

@@ -55,7 +55,7 @@ fn a_service_gets_its_certificate() {
         assert_eq!(body(&answer)["status"], "processing");
         assert!(answer.headers.contains(&("link", format!("<{}>;rel=\"up\"", url(&authorization)))));
         let Some(Effect::ProbeHttp01(probe)) = world.effects.last() else { panic!("{:?}", world.effects) };
-        assert_eq!((probe.place, json!(probe.host)), (place, shown["identifier"]["value"].clone()));
+        assert_eq!((probe.place, json!(probe.host.to_string())), (place, shown["identifier"]["value"].clone()));
         assert_eq!(json!(probe.token), challenge["token"]);
         assert!(probe.key_authorization.starts_with(&format!("{}.", probe.token)));
         let before = world.effects.len();

@@ -71,9 +71,10 @@ fn requests_by_openssl_are_read() {
         (request("-subj /CN=elsewhere.example"), "elsewhere.example"),
         (request(&san("DNS:elsewhere.example")), "elsewhere.example"),
         (request(&san(&format!("DNS:{HOST},DNS:*.{HOST}"))), "*."),
-        (request(&san("email:a@b.example")), "neither a DNS name nor a URI"),
-        (request(&san("IP:127.0.0.1")), "neither a DNS name nor a URI"),
-        (request(&san("otherName:1.3.6.1.4.1.1;UTF8:x")), "neither a DNS name nor a URI"),
+        (request(&san("email:a@b.example")), "neither a DNS name nor an address"),
+        (request(&san("IP:127.0.0.1")), "127.0.0.1"),
+        (request(&san(&format!("DNS:{HOST},IP:2001:db8::7"))), "2001:db8::7"),
+        (request(&san("otherName:1.3.6.1.4.1.1;UTF8:x")), "neither a DNS name nor an address"),
         (request("-subj / -sha384"), "ECDSA and SHA-256"),
     ] {
         refused(&world.finalize(&admin, &path, &csr), "badCSR", words);
@@ -91,4 +92,28 @@ fn requests_by_openssl_are_read() {
     let path = world.proved(&admin, &[HOST]);
     let csr = request(&format!("-subj /CN={HOST}/O=Larder"));
     assert_eq!(world.finalize(&admin, &path, &csr).status, 200, "what else it says is not read");
+}
+
+#[test]
+fn a_request_by_openssl_for_addresses_is_read_as_what_was_ordered() {
+    let dir = tempfile::tempdir().unwrap();
+    openssl(dir.path(), "ecparam -name prime256v1 -genkey -noout -out key.pem");
+    let request = |names: &str| {
+        let made =
+            openssl(dir.path(), &format!("req -new -key key.pem -outform DER -subj / -addext subjectAltName={names}"));
+        b64(made)
+    };
+    let mut world = World::new();
+    let grant = ca_acme::Grant::service(world::party(world::SERVICE), world::hosts(&["192.0.2.7", "2001:db8::7"]));
+    world.eabs.insert("addresses".into(), world::eab("addresses", grant.unwrap()));
+    let admin = world.enrol("addresses");
+    let path = world.order(&admin, "ip", &["192.0.2.7", "2001:db8::7"]);
+    for place in 0..2 {
+        world.post(&admin, &(path.replace("order/", "challenge/") + &format!("/{place}")), "{}");
+        world.tell(&path, place, Ok(None));
+    }
+    refused(&world.finalize(&admin, &path, &request("IP:192.0.2.7,IP:192.0.2.8")), "badCSR", "192.0.2.8");
+    refused(&world.finalize(&admin, &path, &request("DNS:192.0.2.7")), "badCSR", "192.0.2.7");
+    assert_eq!(world.finalize(&admin, &path, &request("IP:192.0.2.7,IP:2001:DB8:0::7")).status, 200);
+    assert_eq!(world.approved().unwrap().ip().len(), 2);
 }

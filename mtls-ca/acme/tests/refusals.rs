@@ -219,8 +219,9 @@ fn orders_that_an_account_may_not_have() {
         (wanted("dns", &["other.example"]), "rejectedIdentifier", "allows admin.larder.internal"),
         (wanted("dns", &[HOST, "other.example"]), "rejectedIdentifier", "other.example"),
         (wanted("dns", &["*.larder.internal"]), "rejectedIdentifier", "*."),
-        (wanted("ip", &["127.0.0.1"]), "unsupportedIdentifier", "of the type \"dns\""),
-        (wanted("permanent-identifier", &["e4"]), "unsupportedIdentifier", "of the type \"dns\""),
+        (wanted("ip", &["127.0.0.1"]), "rejectedIdentifier", "allows admin.larder.internal"),
+        (wanted("permanent-identifier", &["e4"]), "unsupportedIdentifier", "of the type \"dns\" or \"ip\""),
+        (wanted("IP", &["127.0.0.1"]), "unsupportedIdentifier", "of the type \"dns\" or \"ip\""),
         (wanted("dns", &[]), "malformed", "between 1 and 16"),
         (wanted("dns", &many), "malformed", "between 1 and 16"),
         (with("profile", "device"), "invalidProfile", "\"service\" only"),
@@ -235,6 +236,7 @@ fn orders_that_an_account_may_not_have() {
     assert_eq!(world.post(&admin, "new-order", &with("profile", "service").to_string()).status, 201);
     for (order, kind) in [
         (wanted("dns", &[HOST]), "unsupportedIdentifier"),
+        (wanted("ip", &["127.0.0.1"]), "unsupportedIdentifier"),
         (wanted("permanent-identifier", &[&"00".repeat(32)]), "rejectedIdentifier"),
     ] {
         refused(&world.post(&fridge, "new-order", &order.to_string()), kind, "");
@@ -294,9 +296,7 @@ fn requests_for_a_certificate_that_are_not_what_was_ordered() {
     forged[at..at + 65].copy_from_slice(KeyPair::generate().unwrap().public_key_raw());
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
     let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let mut address = rcgen::CertificateParams::default();
-    address.subject_alt_names = vec![rcgen::SanType::IpAddress("127.0.0.1".parse().unwrap())];
-    let address = address.serialize_request(&pair).unwrap();
+    let mail = vec![rcgen::SanType::Rfc822Name("ops@larder.example".try_into().unwrap())];
     for (csr, words) in [
         (csr(&pair, &[HOST, OTHER_HOST], &[]), OTHER_HOST),
         (csr(&pair, &[HOST], &[FRIDGE]), FRIDGE),
@@ -306,7 +306,8 @@ fn requests_for_a_certificate_that_are_not_what_was_ordered() {
         (b64(&der[..der.len() - 1]), "no PKCS #10"),
         (b64([der.as_slice(), &[0]].concat()), "no PKCS #10"),
         (b64(vec![0x30; 9000]), "far too long"),
-        (b64(address.der()), "neither a DNS name nor a URI"),
+        (world::csr_for(&pair, None, mail), "neither a DNS name nor an address nor a URI"),
+        (world::csr_for(&pair, Some(OTHER_HOST), Vec::new()), OTHER_HOST),
         (format!("{good}="), "base64url"),
         (String::new(), "no PKCS #10"),
     ] {
@@ -341,7 +342,7 @@ fn the_accounts_own_key_is_not_certified() {
     let other = &world.eabs["service-2"];
     assert_eq!(ca_acme::ApprovedOrder::approve(&order, account, other).unwrap_err().kind, Kind::Unauthorized);
     let mut shrunk = eab.clone();
-    shrunk.grant = ca_acme::Grant::service(world::party(SERVICE), vec![OTHER_HOST.into()]).unwrap();
+    shrunk.grant = ca_acme::Grant::service(world::party(SERVICE), world::hosts(&[OTHER_HOST])).unwrap();
     let refusal = ca_acme::ApprovedOrder::approve(&order, account, &shrunk).unwrap_err();
     assert!(refusal.detail.contains("more than its external account key allows"), "{refusal:?}");
     assert!(path.starts_with("order/"));
@@ -403,13 +404,11 @@ fn an_answer_of_a_device_that_holds_no_statement() {
 
 #[test]
 fn grants_for_one_party_of_the_right_kind_alone() {
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let service = |id: &str, dns: &[&str]| ca_acme::Grant::service(world::party(id), names(dns));
-    assert!(service(SERVICE, &[HOST]).is_ok());
-    for (id, dns) in
-        [(FRIDGE, &[HOST][..]), (SERVICE, &[]), (SERVICE, &["*.x"]), (SERVICE, &["X.y"]), (SERVICE, &["1.2.3.4"])]
-    {
-        assert!(service(id, dns).is_err(), "{id} {dns:?}");
+    let service = |id: &str, names: &[&str]| ca_acme::Grant::service(world::party(id), world::hosts(names));
+    assert!(service(SERVICE, &[HOST]).is_ok() && service(SERVICE, &["192.0.2.7"]).is_ok());
+    assert!(service(SERVICE, &[HOST; 16]).is_ok());
+    for (id, names) in [(FRIDGE, &[HOST][..]), (FRIDGE, &["192.0.2.7"]), (SERVICE, &[]), (SERVICE, &[HOST; 17])] {
+        assert!(service(id, names).is_err(), "{id} {names:?}");
     }
     assert!(ca_acme::Grant::device(world::party(SERVICE), world::EK).is_err());
     let printed = format!("{:?}", world::eab("x", service(SERVICE, &[HOST]).unwrap()));

@@ -59,7 +59,7 @@ fn a_binding_key_that_allows_less_than_before_counts_as_it_is_now() {
     let mut world = World::new();
     let admin = world.enrol("service-1");
     let ready = world.proved(&admin, &[HOST]);
-    let less = ca_acme::Grant::service(world::party(world::SERVICE), vec![OTHER_HOST.into()]).unwrap();
+    let less = ca_acme::Grant::service(world::party(world::SERVICE), world::hosts(&[OTHER_HOST])).unwrap();
     world.eabs.get_mut("service-1").unwrap().grant = less;
     let answer = world.finalize(&admin, &ready, &good_csr());
     refused(&answer, "unauthorized", "more than its external account key allows");

@@ -21,9 +21,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::world::{HOST, MAC_KEY, OTHER_HOST, SERVICE, Signer, binding, eab, party, wanted};
+use crate::world::{HOST, MAC_KEY, OTHER_HOST, SERVICE, Signer, binding, eab, hosts, party, wanted};
 
 pub const OWN: &str = "spiffe://larder.internal/service/authority";
+/// The address that the services have besides their names; the test's host is there.
+pub const ADDRESS: &str = "127.0.0.1";
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// What stands below `/.well-known/acme-challenge/` of the test's host; by token.
@@ -83,7 +85,7 @@ pub async fn house(token: &TestToken) -> House {
     let identity = Identity::from_pem(chain.chain_pem.as_bytes(), pair.expose().as_bytes()).unwrap();
     let database = token.directory().join("acme.db");
     let store = Store::open(&database).await.unwrap();
-    let service = || ca_acme::Grant::service(party(SERVICE), vec![HOST.into(), OTHER_HOST.into()]).unwrap();
+    let service = || ca_acme::Grant::service(party(SERVICE), hosts(&[HOST, OTHER_HOST, ADDRESS])).unwrap();
     for key in [
         eab("service-1", service()),
         eab("service-2", service()),
@@ -226,7 +228,12 @@ impl Running<'_> {
 
     /// Orders these names; gives the order's path.
     pub async fn order(&self, client: &Client, names: &[&str]) -> String {
-        let answer = self.post(client, "new-order", &wanted("dns", names).to_string()).await;
+        self.order_for(client, &wanted("dns", names)).await
+    }
+
+    /// Orders what is wanted; gives the order's path.
+    pub async fn order_for(&self, client: &Client, wanted: &Value) -> String {
+        let answer = self.post(client, "new-order", &wanted.to_string()).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         self.path(answer.header("location"))
     }

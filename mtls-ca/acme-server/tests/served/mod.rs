@@ -33,7 +33,7 @@ pub struct World {
     /// The trust bundle, PEM.
     pub root: PathBuf,
     pub port: u16,
-    /// Where the server looks for proofs of [`HOST`].
+    /// Where the server looks for proofs of [`HOST`], and of addresses.
     pub proof_port: u16,
     _serving: Serving,
 }
@@ -70,6 +70,7 @@ pub fn start(token: &TestToken) -> World {
             "--key".as_ref(),
             files.key.unwrap().as_os_str(),
         ])
+        .args(["--http01-port", &proof_port.to_string()])
         .args(["--resolve", &format!("{HOST}=127.0.0.1:{proof_port}"), "--ready-file"])
         .arg(&ready)
         .spawn()
@@ -86,19 +87,17 @@ pub fn start(token: &TestToken) -> World {
 
 /// Makes a binding key with the program itself: its id and its MAC key.
 pub fn binding_key(world: &World, name: &str) -> (String, String) {
+    binding_key_for(world, name, &["--dns", HOST])
+}
+
+/// The same for what it is to allow.
+pub fn binding_key_for(world: &World, name: &str, allows: &[&str]) -> (String, String) {
     let (file, database) = (world.dir.join(name), world.dir.join("acme.db"));
     let made = said(
         Command::new(env!("CARGO_BIN_EXE_larder-acme"))
-            .args([
-                "eab",
-                "new",
-                "--id",
-                "spiffe://larder.internal/service/admin",
-                "--dns",
-                HOST,
-                "--json",
-                "--database",
-            ])
+            .args(["eab", "new", "--id", "spiffe://larder.internal/service/admin", "--json"])
+            .args(allows)
+            .arg("--database")
             .args([database.as_os_str(), "--out".as_ref(), file.as_os_str()]),
     )
     .unwrap();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::Asked;
 use crate::answer::{Answer, Effect, ProbeHttp01, VerifyDeviceAttestation};
 use crate::grant::Profile;
+use crate::host::Host;
 use crate::order::Order;
 use crate::problem::{Kind, Problem};
 use crate::url::Route;
@@ -61,7 +62,7 @@ fn begin(place: usize, order: &Order, response: Response, asked: &Asked<'_>) -> 
         Profile::Service => Ok(Effect::ProbeHttp01(ProbeHttp01 {
             order: id,
             place,
-            host: identifier,
+            host: Host::parse(&identifier).map_err(|why| Problem::new(Kind::ServerInternal, why))?,
             token: one.token.clone(),
             key_authorization,
         })),

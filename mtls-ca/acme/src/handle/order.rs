@@ -1,6 +1,7 @@
 //! Orders: made, looked at, finalized, and their certificates fetched (RFC 8555 section 7.4).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +11,8 @@ use crate::answer::{Answer, Body, Effect};
 use crate::approved::ApprovedOrder;
 use crate::chance::Draw;
 use crate::grant::{Grant, MOST_NAMES};
-use crate::order::{Authorization, Order, Proof, Stage, identifier_type};
+use crate::host::canonical;
+use crate::order::{Authorization, Order, Proof, Stage, identifier_types};
 use crate::problem::{Kind, Problem};
 use crate::url::Route;
 
@@ -78,22 +80,35 @@ fn identifiers(wanted: Vec<Identifier>, grant: &Grant) -> Result<BTreeSet<String
     if wanted.is_empty() || wanted.len() > MOST_NAMES {
         return Err(Problem::malformed(format!("an order has between 1 and {MOST_NAMES} identifiers")));
     }
-    let (kind, allowed) = (identifier_type(grant.profile()), grant.identifiers());
+    let (types, allowed) = (identifier_types(grant.profile()), grant.identifiers());
     let mut names = BTreeSet::new();
-    for Identifier { r#type, value } in wanted {
-        if r#type != kind {
-            let detail = format!("identifiers of this account's profile are of the type {kind:?}, not {:?}", r#type);
+    for identifier in wanted {
+        if !types.contains(&identifier.r#type.as_str()) {
+            let (known, asked) = (types.join("\" or \""), identifier.r#type);
+            let detail = format!("identifiers of this account's profile are of the type \"{known}\", not {asked:?}");
             return Err(Problem::new(Kind::UnsupportedIdentifier, detail));
         }
-        let name = value.to_ascii_lowercase();
+        let name = name(&identifier)?;
         if !allowed.contains(&name) {
-            let detail =
-                format!("this account may not have {value:?}; its external account key allows {}", allowed.join(", "));
+            let (value, allowed) = (identifier.value, allowed.join(", "));
+            let detail = format!("this account may not have {value:?}; its external account key allows {allowed}");
             return Err(Problem::new(Kind::RejectedIdentifier, detail));
         }
         names.insert(name);
     }
     Ok(names)
+}
+
+/// An identifier as rows have it: what is said of its type and what its text says must be the same.
+fn name(identifier: &Identifier) -> Result<String, Problem> {
+    let Identifier { r#type, value } = identifier;
+    if r#type == "ip" {
+        return canonical(value).map(|address| address.to_string()).map_err(Problem::malformed);
+    }
+    if value.parse::<IpAddr>().is_ok() {
+        return Err(Problem::malformed(format!("{value:?} is an address: order it with the type \"ip\"")));
+    }
+    Ok(value.to_ascii_lowercase())
 }
 
 /// What is replaced is a certificate of this account with a name in common, and not replaced yet (RFC 9773 section 5).

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ca_acme::{
     Account, AccountBy, Acme, Answer, ApprovedOrder, Body, Certificate, Chance, Context, DeviceProof, EabKey, Effect,
-    Grant, Needs, Order, OrderBy, Request, Urls,
+    Grant, Host, Needs, Order, OrderBy, Request, Urls,
 };
 use ca_identity::SpiffeId;
 use data_encoding::BASE64URL_NOPAD;
@@ -115,6 +115,11 @@ pub fn eab(kid: &str, grant: Grant) -> EabKey {
     EabKey { kid: kid.into(), mac_key, grant, account: None, created_unix_s: NOW, revoked_unix_s: None, barred: None }
 }
 
+/// DNS names and addresses.
+pub fn hosts(texts: &[&str]) -> Vec<Host> {
+    texts.iter().map(|text| Host::parse(text).unwrap()).collect()
+}
+
 pub fn party(text: &str) -> SpiffeId {
     SpiffeId::parse(text).unwrap()
 }
@@ -122,7 +127,7 @@ pub fn party(text: &str) -> SpiffeId {
 impl World {
     /// Two service keys and a device key that are not used yet.
     pub fn new() -> Self {
-        let service = || Grant::service(party(SERVICE), vec![HOST.into(), OTHER_HOST.into()]).unwrap();
+        let service = || Grant::service(party(SERVICE), hosts(&[HOST, OTHER_HOST])).unwrap();
         let eabs = [
             eab("service-1", service()),
             eab("service-2", service()),
@@ -304,10 +309,19 @@ pub fn device(pair: &KeyPair, csr: &str, quarantine: &[&str]) -> DeviceProof {
 
 /// A request in base64url.
 pub fn csr(pair: &KeyPair, dns: &[&str], uris: &[&str]) -> String {
+    let dns = dns.iter().map(|name| SanType::DnsName((*name).try_into().unwrap()));
+    let uris = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap()));
+    csr_for(pair, None, dns.chain(uris).collect())
+}
+
+/// A request for these names, whatever they are, in base64url.
+pub fn csr_for(pair: &KeyPair, common_name: Option<&str>, names: Vec<SanType>) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.subject_alt_names.extend(dns.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())));
-    params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
+    if let Some(name) = common_name {
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    }
+    params.subject_alt_names = names;
     b64(params.serialize_request(pair).unwrap().der())
 }
 
