@@ -13,6 +13,7 @@
 //! peer may do to each service.
 
 mod accept;
+mod alarm;
 mod bundle;
 mod bundle_follow;
 mod config;
