@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ca_identity::TrustDomain;
 
+use crate::alarm::{Alarm, Say};
 use crate::{BundleError, MtlsError, SignedBundle, TrustBundle};
 
 /// The pause after a first failure; it doubles up to the longest.
@@ -102,16 +103,17 @@ impl BundleFollower {
         E: std::fmt::Display,
         F: Future<Output = Result<NextBundle, E>>,
     {
-        let (mut pause, mut known) = (FIRST_PAUSE, self.known());
+        let (mut pause, mut known, mut alarm) = (FIRST_PAUSE, self.known(), Alarm::default());
         let begun_unix_s = (self.now_unix_s)();
         loop {
-            let wait = match self.step(&ask, &mut known).await {
+            let outcome = self.step(&ask, &mut known).await;
+            self.tell(outcome.as_ref().err().map(String::as_str), begun_unix_s, &mut alarm);
+            let wait = match outcome {
                 Ok(_) => {
                     pause = FIRST_PAUSE;
                     LEAST_PAUSE
                 }
-                Err(error) => {
-                    self.tell(&error, begun_unix_s);
+                Err(_) => {
                     let longer = pause.saturating_mul(2).min(LONGEST_PAUSE);
                     std::mem::replace(&mut pause, longer)
                 }
@@ -143,17 +145,19 @@ impl BundleFollower {
         Err(format!("after {MOST_STEPS} trust bundles there were still more"))
     }
 
-    fn tell(&self, error: &str, begun_unix_s: i64) {
-        let heard_unix_s = self.heard_unix_s().max(begun_unix_s);
-        if (self.now_unix_s)().saturating_sub(heard_unix_s) >= ALARM_AFTER_S {
-            tracing::error!(
+    /// Says what there is to say after an answer, whether it failed or not.
+    fn tell(&self, error: Option<&str>, begun_unix_s: i64, alarm: &mut Alarm) {
+        let (heard_unix_s, now_unix_s) = (self.heard_unix_s().max(begun_unix_s), (self.now_unix_s)());
+        match (alarm.look(may_be_old(heard_unix_s, now_unix_s), now_unix_s), error) {
+            (Say::Alarm, _) => tracing::error!(
                 alarm = true,
                 error,
                 heard_unix_s,
                 "the trust bundle may be old: the authority was not heard"
-            );
-        } else {
-            tracing::warn!(error, "the last good trust bundle stays in force");
+            ),
+            (Say::Over, _) => tracing::info!(alarm = false, "the authority says again what the trust bundle is"),
+            (Say::Nothing, Some(error)) => tracing::warn!(error, "the last good trust bundle stays in force"),
+            (Say::Nothing, None) => {}
         }
     }
 
@@ -212,6 +216,11 @@ impl std::fmt::Debug for BundleFollower {
             .field("version", &self.version())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a bundle that was last heard of then may be old by now.
+const fn may_be_old(heard_unix_s: i64, now_unix_s: i64) -> bool {
+    now_unix_s.saturating_sub(heard_unix_s) >= ALARM_AFTER_S
 }
 
 /// Where the signed bundle is kept.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::alarm::{Alarm, Say};
 use crate::{CheckedCrl, CrlError, ReloadingServer};
 
 /// The pause after a first failure; it doubles up to the longest.
@@ -85,7 +86,7 @@ impl Follower {
         E: std::fmt::Display,
         F: Future<Output = Result<Lists, E>>,
     {
-        let (mut tag, mut pause) = (String::new(), FIRST_PAUSE);
+        let (mut tag, mut pause, mut alarm) = (String::new(), FIRST_PAUSE, Alarm::default());
         loop {
             let failure = match ask(tag.clone()).await {
                 Ok(Lists::Unchanged) => None,
@@ -99,14 +100,14 @@ impl Follower {
                 },
                 Err(error) => Some(error.to_string()),
             };
+            self.tell(failure.as_deref(), &mut alarm);
             let wait = match failure {
                 None => {
                     pause = FIRST_PAUSE;
                     LEAST_PAUSE
                 }
-                Some(error) => {
+                Some(_) => {
                     self.failures.fetch_add(1, Ordering::Relaxed);
-                    self.tell(&error);
                     let longer = pause.saturating_mul(2).min(LONGEST_PAUSE);
                     std::mem::replace(&mut pause, longer)
                 }
@@ -115,12 +116,17 @@ impl Follower {
         }
     }
 
-    fn tell(&self, error: &str) {
-        let horizon_s = self.horizon_s();
-        if horizon_s.is_none_or(|horizon_s| horizon_s.saturating_sub((self.now_unix_s)()) < ALARM_BEFORE_S) {
-            tracing::error!(alarm = true, error, horizon_s, "there are no revocation lists, or they grow old");
-        } else {
-            tracing::warn!(error, "the last known revocation lists stay in force");
+    /// Says what there is to say after an answer, whether it failed or not: an authority that answers and signs no lists any
+    /// more is as deaf as one that is away.
+    fn tell(&self, error: Option<&str>, alarm: &mut Alarm) {
+        let (horizon_s, now_s) = (self.horizon_s(), (self.now_unix_s)());
+        match (alarm.look(grow_old(horizon_s, now_s), now_s), error) {
+            (Say::Alarm, _) => {
+                tracing::error!(alarm = true, error, horizon_s, "there are no revocation lists, or they grow old");
+            }
+            (Say::Over, _) => tracing::info!(alarm = false, horizon_s, "the revocation lists are new again"),
+            (Say::Nothing, Some(error)) => tracing::warn!(error, "the last known revocation lists stay in force"),
+            (Say::Nothing, None) => {}
         }
     }
 
@@ -142,6 +148,11 @@ impl Follower {
             tracing::error!(%error, %file, "the revocation lists were not kept; a restart would not know them");
         }
     }
+}
+
+/// Whether lists that are due to be replaced then should have been replaced by now; none are never in time.
+fn grow_old(horizon_s: Option<i64>, now_s: i64) -> bool {
+    horizon_s.is_none_or(|horizon_s| horizon_s.saturating_sub(now_s) < ALARM_BEFORE_S)
 }
 
 /// Replaces a file in one step.

@@ -8,10 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::alarm::{Alarm, Say};
+
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// After how many looks a reading that failed is tried again although nothing changed.
-const AGAIN_LOOKS: u32 = 60;
+/// After how many looks, which are seconds, a reading that failed is tried again although nothing changed.
+const AGAIN_LOOKS: i64 = 60;
 
 /// What tells one state of a file from another: inode, bytes, the moment of its last change.
 type Stamp = (u64, u64, i64, i64);
@@ -41,24 +43,28 @@ impl Watched {
     /// Calls `reload` whenever a file was replaced, for ever; to be dropped when it shall end. What was in force stays so
     /// when it fails: that is logged as an alarm, and tried again after a minute.
     pub async fn keep_fresh<E: Display>(mut self, reload: impl Fn() -> Result<(), E>) {
-        let mut looks_after_failure = None;
+        let (mut looks, mut failed_at, mut alarm) = (0_i64, None, Alarm::default());
         loop {
             tokio::time::sleep(LOOK).await;
-            let again = match &mut looks_after_failure {
-                Some(looks) => {
-                    *looks += 1;
-                    *looks >= AGAIN_LOOKS
-                }
-                None => false,
-            };
-            if !self.changed() && !again {
-                continue;
+            looks = looks.saturating_add(1);
+            let again = failed_at.is_some_and(|failed_at| looks.saturating_sub(failed_at) >= AGAIN_LOOKS);
+            if self.changed() || again {
+                let outcome = reload();
+                failed_at = outcome.is_err().then_some(looks);
+                tell(outcome.err(), alarm.look(failed_at.is_some(), looks));
             }
-            looks_after_failure = reload().err().map(|error| {
-                tracing::error!(alarm = true, %error, "replaced files are not usable; the last good ones stay in force");
-                0_u32
-            });
         }
+    }
+}
+
+fn tell<E: Display>(error: Option<E>, say: Say) {
+    match (say, error) {
+        (Say::Alarm, Some(error)) => {
+            tracing::error!(alarm = true, %error, "replaced files are not usable; the last good ones stay in force");
+        }
+        (Say::Nothing, Some(error)) => tracing::warn!(%error, "the replaced files are still not usable"),
+        (Say::Over, _) => tracing::info!(alarm = false, "the replaced files are usable again, and in force"),
+        (Say::Alarm | Say::Nothing, None) => {}
     }
 }
 
@@ -117,7 +123,7 @@ mod tests {
         let _ = tokio::time::timeout(LOOK * 3, &mut keeping).await;
         assert_eq!(*reads.borrow(), ["bad", "good"]);
         std::fs::write(&file, "bad").unwrap();
-        let _ = tokio::time::timeout(LOOK * (AGAIN_LOOKS + 10), &mut keeping).await;
+        let _ = tokio::time::timeout(LOOK * (u32::try_from(AGAIN_LOOKS).unwrap() + 10), &mut keeping).await;
         assert_eq!(*reads.borrow(), ["bad", "good", "bad", "bad"], "what failed is tried again, not what is good");
         let _ = tokio::time::timeout(Duration::from_millis(1), &mut keeping).await;
     }

@@ -15,6 +15,7 @@
 
 mod accept;
 mod any_server;
+mod alarm;
 mod bundle;
 mod bundle_follow;
 mod config;

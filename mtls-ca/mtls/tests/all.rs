@@ -2,8 +2,10 @@
 //! still runs each in a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod log;
 mod pki;
 
+mod alarms;
 mod bundle;
 mod chains;
 mod enrolment;

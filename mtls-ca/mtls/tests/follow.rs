@@ -15,7 +15,7 @@ use pki::{FRIDGE, Issuer, Pki, SESSION, domain, id};
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
 
 /// A moment in 2026, seconds since the Unix epoch.
-const NOW_S: i64 = 1_790_000_000;
+pub(crate) const NOW_S: i64 = 1_790_000_000;
 /// How the device intermediate's name is written.
 const DEVICE: &str = "CN=root device";
 const SIX_HOURS_S: i64 = 6 * 3_600;
@@ -25,12 +25,12 @@ fn now_s() -> i64 {
 }
 
 /// The text of a list that revokes certificates 1 to `count`.
-fn text(issuer: &Issuer, number: u64, count: u8) -> Vec<u8> {
+pub(crate) fn text(issuer: &Issuer, number: u64, count: u8) -> Vec<u8> {
     list(issuer, number, count, SIX_HOURS_S)
 }
 
 /// The text of a list that revokes nothing and is good for longer.
-fn later(issuer: &Issuer, number: u64) -> Vec<u8> {
+pub(crate) fn later(issuer: &Issuer, number: u64) -> Vec<u8> {
     list(issuer, number, 0, 2 * SIX_HOURS_S)
 }
 

@@ -50,8 +50,18 @@ impl Followed {
         Ok(Self { lists, bundles, asker: Asker { authority, files, domain } })
     }
 
+    /// The revocation lists.
+    pub(crate) const fn lists(&self) -> &Follower {
+        &self.lists
+    }
+
+    /// The trust bundle.
+    pub(crate) const fn bundles(&self) -> &BundleFollower {
+        &self.bundles
+    }
+
     /// Follows until dropped.
-    pub(crate) async fn follow(self) {
+    pub(crate) async fn follow(self: Arc<Self>) {
         tokio::join!(
             self.lists.run(|tag| next_lists(self.asker.clone(), tag)),
             self.bundles.run(|known| next_bundle(self.asker.clone(), known)),

@@ -29,7 +29,7 @@ mod serve;
 
 pub use ca_mtls::{Identity, TrustBundle};
 pub use client::{Client, ClientError, Reply};
-pub use config::{Config, Limits, NoSettings};
+pub use config::{AuthorityConfig, Config, Limits, NoSettings};
 pub use db::{Db, Step, WriteTx};
 pub use etag::{IfMatch, etag};
 pub use extract::{Body, MAX_BATCH, Named, Params, check_batch, present};

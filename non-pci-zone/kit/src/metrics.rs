@@ -2,6 +2,8 @@
 //!
 //! Labels come from the route's pattern and never from what a caller sent, so their number has a bound.
 
+use std::sync::{Arc, OnceLock};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::authority::Followed;
 use crate::problem::Fault;
 
 /// Upper bounds of the buckets of request times, in seconds.
@@ -36,6 +39,50 @@ pub struct Metrics {
     connections: Gauge,
     refused_connections: Counter,
     events: Counter,
+    authority: AuthorityFigures,
+    followed: OnceLock<Arc<Followed>>,
+}
+
+/// What is known of the authority's lists and bundle; zero while nobody is followed.
+#[derive(Debug, Default)]
+struct AuthorityFigures {
+    horizon_s: Gauge,
+    revocation_failures: Gauge,
+    bundle_version: Gauge,
+    bundle_heard_s: Gauge,
+    bundle_failures: Gauge,
+}
+
+impl AuthorityFigures {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            (
+                "revocation_horizon_seconds",
+                "When the first revocation list in force is due to be replaced, since the Unix epoch",
+                &self.horizon_s,
+            ),
+            ("revocation_failures", "Pulls of revocation lists that failed", &self.revocation_failures),
+            ("trust_bundle_version", "Version of the trust bundle in force", &self.bundle_version),
+            (
+                "trust_bundle_heard_seconds",
+                "When the authority last said what the trust bundle is, since the Unix epoch",
+                &self.bundle_heard_s,
+            ),
+            ("trust_bundle_failures", "Pulls of the trust bundle that failed", &self.bundle_failures),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn set(&self, followed: &Followed) {
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (lists, bundles) = (followed.lists(), followed.bundles());
+        self.horizon_s.set(lists.horizon_s().unwrap_or(0));
+        self.revocation_failures.set(signed(lists.failures()));
+        self.bundle_version.set(signed(bundles.version()));
+        self.bundle_heard_s.set(bundles.heard_unix_s());
+        self.bundle_failures.set(signed(bundles.failures()));
+    }
 }
 
 impl Default for Metrics {
@@ -58,7 +105,15 @@ impl Metrics {
         registry.register("connections", "Connections at this moment", connections.clone());
         registry.register("refused_connections", "Connections whose handshake failed", refused.clone());
         registry.register("events_booked", "Events of the PCI zone that were booked", events.clone());
-        Self { registry, requests, seconds, connections, refused_connections: refused, events }
+        let authority = AuthorityFigures::default();
+        authority.register(&mut registry);
+        let followed = OnceLock::new();
+        Self { registry, requests, seconds, connections, refused_connections: refused, events, authority, followed }
+    }
+
+    /// Tells from now on what is known of the authority; the first that is named stays.
+    pub(crate) fn follow(&self, followed: Arc<Followed>) {
+        self.followed.get_or_init(|| followed);
     }
 
     /// A request was answered.
@@ -90,6 +145,9 @@ impl Metrics {
     /// # Errors
     /// [`Fault`] when they cannot be written, which only lack of memory can cause.
     pub fn text(&self) -> Result<String, Fault> {
+        if let Some(followed) = self.followed.get() {
+            self.authority.set(followed);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(|_| Fault::new("metrics cannot be written", true))?;
         Ok(text)

@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use crate::authority::Followed;
 use crate::kit::Kit;
+use crate::metrics::Metrics;
 use crate::problem::Fault;
 use crate::routes::Routes;
 use crate::{Config, Limits, clock};
@@ -44,7 +45,7 @@ pub async fn serve<E: Send + Sync + 'static>(config: &Config<E>, kit: Kit<E>, ro
     let listener = bound.map_err(|error| Fault::new(format!("listen on {}: {error}", config.listen), true))?;
     let address = listener.local_addr().map_err(|error| Fault::new(error.to_string(), true))?;
     let ending = kit.ending().clone();
-    let following = follow_authority(config, &server)?;
+    let following = follow_authority(config, &server, kit.metrics())?;
     let reloading = Arc::clone(&server);
     let reloading = tokio::spawn(watched.keep_fresh(move || reloading.reload().map(drop)));
     if let Some(path) = &config.ready_file {
@@ -66,11 +67,17 @@ pub async fn serve<E: Send + Sync + 'static>(config: &Config<E>, kit: Kit<E>, ro
 }
 
 /// Follows who tells which certificates were revoked and which roots are trusted; without one, there is nothing to do.
-fn follow_authority<E>(config: &Config<E>, server: &Arc<ReloadingServer>) -> Result<JoinHandle<()>, Fault> {
+fn follow_authority<E>(
+    config: &Config<E>,
+    server: &Arc<ReloadingServer>,
+    metrics: &Metrics,
+) -> Result<JoinHandle<()>, Fault> {
     let Some(authority) = config.authority.clone() else { return Ok(tokio::spawn(async {})) };
     let fault = |error: &dyn std::fmt::Display| Fault::new(error.to_string(), false);
     let domain = TrustDomain::parse(&config.trust_domain).map_err(|error| fault(&error))?;
     let followed = Followed::new(server, authority, config.identity_files(), domain).map_err(|error| fault(&error))?;
+    let followed = Arc::new(followed);
+    metrics.follow(Arc::clone(&followed));
     Ok(tokio::spawn(followed.follow()))
 }
 

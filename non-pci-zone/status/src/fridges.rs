@@ -1,4 +1,4 @@
-//! How each fridge is: its last report and its lock, and what it noticed outside sessions.
+//! How each fridge is: its last report, its lock and its quarantine, and what it noticed outside sessions.
 //!
 //! A fridge is here once it reported or was locked; which fridges there are is for admin to say.
 
@@ -17,6 +17,7 @@ use crate::Settings;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     locked: Option<bool>,
+    quarantined: Option<bool>,
     page_size: Option<u32>,
     page_token: Option<String>,
 }
@@ -29,6 +30,10 @@ pub(crate) fn told(row: &SqliteRow) -> Result<(Value, i64), ApiError> {
     let text = |name| row.try_get::<Option<String>, _>(name);
     let meals =
         text("meals")?.map(|meals| stored("fridge.meals", serde_json::from_str::<Value>(&meals))).transpose()?;
+    let reasons = text("quarantine_reasons")?;
+    let reasons =
+        reasons.map(|reasons| stored("fridge.quarantine_reasons", serde_json::from_str::<Vec<String>>(&reasons)));
+    let since = moment("quarantined_at")?;
     let body = json!({
         "fridge": text("id")?,
         "seen_at": moment("seen_at")?,
@@ -43,6 +48,11 @@ pub(crate) fn told(row: &SqliteRow) -> Result<(Value, i64), ApiError> {
             "reason": text("lock_reason")?,
             "by": text("lock_by")?,
             "at": moment("lock_at")?,
+        },
+        "quarantine": {
+            "quarantined": since.is_some(),
+            "since": since,
+            "reasons": reasons.transpose()?.unwrap_or_default(),
         },
     });
     Ok((body, row.try_get("rev")?))
@@ -60,12 +70,16 @@ pub(crate) async fn list(
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, ApiError> {
     let page = PageRequest::read(query.page_size, query.page_token.as_deref())?;
-    let rows = sqlx::query("SELECT * FROM fridge WHERE id > $1 AND ($2 IS NULL OR locked = $2) ORDER BY id LIMIT $3")
-        .bind(page.after())
-        .bind(query.locked)
-        .bind(page.limit())
-        .fetch_all(kit.db().readers())
-        .await?;
+    let rows = sqlx::query(
+        "SELECT * FROM fridge WHERE id > $1 AND ($2 IS NULL OR locked = $2)
+            AND ($3 IS NULL OR (quarantined_at IS NOT NULL) = $3) ORDER BY id LIMIT $4",
+    )
+    .bind(page.after())
+    .bind(query.locked)
+    .bind(query.quarantined)
+    .bind(page.limit())
+    .fetch_all(kit.db().readers())
+    .await?;
     let fridges = rows.iter().map(|row| told(row).map(|(body, _)| body)).collect::<Result<Vec<_>, _>>()?;
     let key = |body: &Value| body.get("fridge").and_then(Value::as_str).unwrap_or_default().to_owned();
     Answer::ok(&page.cut(fridges, key).json("fridges"))

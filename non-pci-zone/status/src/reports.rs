@@ -1,17 +1,18 @@
 //! Health reports: what a fridge measures, told by itself, kept as a series with an end.
 //!
-//! What it counted inside is kept by `snapshots`. Judging a series (food safety, alarms) is not done here: a report is booked as it came.
+//! What it counted inside is kept by `snapshots`; who reports in quarantine, by `quarantine`. Judging a series (food safety, alarms) is not done here: a report is booked as it came.
 
 use std::collections::BTreeSet;
 
 use axum::extract::State;
+use ca_identity::SpiffeId;
 use ops_kit::guard::{ReportHealth, StatusRead};
 use ops_kit::{Allowed, Answer, ApiError, Kit, Named, Once, PageRequest, Params, Problem, WriteTx, stored};
 use pci_contract::{FridgeId, MealId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Settings, snapshots};
+use crate::{Settings, quarantine, snapshots};
 
 const MAX_MEALS: usize = 1000;
 const MAX_FIRMWARE: usize = 64;
@@ -47,10 +48,16 @@ pub(crate) struct Report {
     meals: Option<Vec<MealId>>,
     /// By the fridge's own clock, RFC 3339.
     measured_at: Option<String>,
+    /// Why it is in quarantine; only of a fridge that is.
+    reasons: Option<Vec<String>>,
 }
 
 impl Report {
-    fn check(&self) -> Result<Option<Timestamp>, Problem> {
+    fn check(&self, who: &SpiffeId) -> Result<Option<Timestamp>, Problem> {
+        quarantine::check(who, self.reasons.as_deref())?;
+        if self.meals.is_some() && quarantine::is_in(who) {
+            return Err(Problem::invalid("what a fridge in quarantine counts is no record of what is inside"));
+        }
         if self.temperature_c.is_some_and(|degrees| !(-60.0..=100.0).contains(&degrees)) {
             return Err(Problem::invalid("a temperature is from -60 to 100 degrees Celsius"));
         }
@@ -76,13 +83,13 @@ impl Report {
 
 /// `POST /fridges/{id}/reports`, by that fridge itself.
 pub(crate) async fn report(
-    _: Allowed<ReportHealth>,
+    allowed: Allowed<ReportHealth>,
     State(kit): State<Kit<Settings>>,
     Named(id): Named<FridgeId>,
     once: Once<Report>,
 ) -> Result<Answer, ApiError> {
     let (report, ticket) = once.into_parts();
-    let measured_at = report.check()?;
+    let measured_at = report.check(allowed.who())?;
     let (mut tx, now) = (kit.db().write().await?, kit.now());
     if let Some(answer) = ticket.recall(&mut tx, now).await? {
         return Ok(answer);
@@ -92,7 +99,9 @@ pub(crate) async fn report(
     if let Some(meals) = &meals {
         snapshots::keep(&mut tx, &id, n, meals, kit.settings(), now).await?;
     }
-    append(&mut tx, &id, n, &report, measured_at, now).await?;
+    quarantine::note(&mut tx, allowed.who(), &id, report.reasons.as_deref(), now).await?;
+    let told = Told { n, at: now, measured_at, quarantined: quarantine::is_in(allowed.who()) };
+    append(&mut tx, &id, &report, &told).await?;
     prune(&mut tx, &id, n, kit.settings(), now).await?;
     let answer = Answer::new(http::StatusCode::CREATED, None, &json!({ "report": n, "at": now.rfc3339() }))?;
     ticket.keep(&mut tx, &answer, now).await?;
@@ -135,26 +144,28 @@ async fn latest(
     Ok(n)
 }
 
-async fn append(
-    tx: &mut WriteTx,
-    id: &FridgeId,
+/// What is known of a report besides what it says.
+struct Told {
     n: i64,
-    report: &Report,
+    at: Timestamp,
     measured_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<(), ApiError> {
+    quarantined: bool,
+}
+
+async fn append(tx: &mut WriteTx, id: &FridgeId, report: &Report, told: &Told) -> Result<(), ApiError> {
     sqlx::query(
-        "INSERT INTO report (fridge, n, at, measured_at, temperature_c, humidity, door, firmware)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO report (fridge, n, at, measured_at, temperature_c, humidity, door, firmware, quarantined)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(id.as_str())
-    .bind(n)
-    .bind(now.micros())
-    .bind(measured_at.map(Timestamp::micros))
+    .bind(told.n)
+    .bind(told.at.micros())
+    .bind(told.measured_at.map(Timestamp::micros))
     .bind(report.temperature_c)
     .bind(report.humidity)
     .bind(report.door.map(Door::as_str))
     .bind(&report.firmware)
+    .bind(told.quarantined)
     .execute(tx.sql())
     .await?;
     Ok(())
@@ -179,7 +190,7 @@ pub(crate) struct SeriesQuery {
     page_token: Option<String>,
 }
 
-type Columns = (i64, i64, Option<i64>, Option<f64>, Option<f64>, Option<String>, Option<String>);
+type Columns = (i64, i64, Option<i64>, Option<f64>, Option<f64>, Option<String>, Option<String>, bool);
 
 /// `GET /fridges/{id}/reports?from=&to=`: the series, oldest first.
 pub(crate) async fn list(
@@ -193,7 +204,7 @@ pub(crate) async fn list(
         Timestamp::parse_rfc3339(text).map(Timestamp::micros).ok_or_else(|| Problem::invalid("a time is in RFC 3339"))
     };
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT n, at, measured_at, temperature_c, humidity, door, firmware FROM report
+        "SELECT n, at, measured_at, temperature_c, humidity, door, firmware, quarantined FROM report
          WHERE fridge = $1 AND n > $2 AND ($3 IS NULL OR at >= $3) AND ($4 IS NULL OR at < $4) ORDER BY n LIMIT $5",
     )
     .bind(id.as_str())
@@ -205,10 +216,10 @@ pub(crate) async fn list(
     .await?;
     let page = page.cut(rows, |row| row.0.to_string());
     let text = |at| Timestamp::from_micros(at).rfc3339();
-    let rows = page.rows.into_iter().map(|(n, at, measured_at, temperature_c, humidity, door, firmware)| {
+    let rows = page.rows.into_iter().map(|(n, at, measured_at, temperature_c, humidity, door, firmware, quarantined)| {
         let door = door.map(|door| stored("report.door", serde_json::from_value::<Door>(door.into()))).transpose()?;
         Ok(json!({ "report": n, "at": text(at), "measured_at": measured_at.map(text), "temperature_c": temperature_c,
-                   "humidity": humidity, "door": door, "firmware": firmware }))
+                   "humidity": humidity, "door": door, "firmware": firmware, "quarantined": quarantined }))
     });
     let rows = rows.collect::<Result<Vec<_>, ApiError>>()?;
     Answer::ok(&json!({ "reports": rows, "next_page_token": page.next }))

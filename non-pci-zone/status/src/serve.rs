@@ -12,6 +12,7 @@ const STEPS: &[Step] = &[
     (2, "status", include_str!("../../../migrations/status/0002_status.sql")),
     (3, "counted sessions", include_str!("../../../migrations/status/0003_counted_sessions.sql")),
     (4, "snapshots", include_str!("../../../migrations/status/0004_snapshots.sql")),
+    (5, "quarantine", include_str!("../../../migrations/status/0005_quarantine.sql")),
 ];
 
 /// Serves until `ending` is cancelled.

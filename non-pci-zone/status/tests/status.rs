@@ -169,6 +169,71 @@ async fn a_fridge_speaks_for_itself_only() {
 }
 
 #[tokio::test]
+async fn a_fridge_in_quarantine_is_seen_with_its_reasons_until_it_reports_by_its_own_name() {
+    let mut running = start().await;
+    let quarantined = running.client("quarantine/FR-0001");
+    let place = "/fridges/FR-0001/reports";
+    ok(running.client("fridge/FR-0001").post(place, &json!({"temperature_c": 3.0}))).await;
+    let free = json!({"quarantined": false, "since": null, "reasons": []});
+    assert_eq!(ok(running.client("operator/viewer").get("/fridges/FR-0001")).await["quarantine"], free);
+
+    // It reports for itself alone, and nothing else is open to it.
+    let reasons = json!(["event 0 extended register 0 with 0a1b", "its clock went back"]);
+    let report = json!({"reasons": reasons, "temperature_c": 9.5});
+    ok(quarantined.post(place, &report)).await;
+    assert_eq!(quarantined.post("/fridges/FR-0002/reports", &report).await.unwrap().status.as_u16(), 403);
+    for path in ["/fridges", "/fridges/FR-0001", place, "/healthz", "/feed/locks", "/sessions", "/audit"] {
+        assert_eq!(quarantined.get(path).await.unwrap().status.as_u16(), 403, "{path}");
+    }
+    let release = json!({"locked": false, "reason": "x"});
+    let reply = quarantined.send(Method::PUT, "/fridges/FR-0001/lock", &[], Some(&release)).await.unwrap();
+    assert_eq!(reply.status.as_u16(), 403);
+    let many = vec!["x"; 17];
+    for bad in [
+        json!({ "reasons": many }),
+        json!({"reasons": [""]}),
+        json!({"reasons": ["1234567890123"]}),
+        json!({"meals": [barcode(1)]}),
+        json!({"quarantined": false}),
+    ] {
+        assert_eq!(quarantined.post(place, &bad).await.unwrap().status.as_u16(), 422, "{bad}");
+    }
+    let seen = ok(running.client("operator/viewer").get("/fridges/FR-0001")).await;
+    let (since, told) = (seen["quarantine"]["since"].clone(), &seen["quarantine"]["reasons"]);
+    assert_eq!((&seen["quarantine"]["quarantined"], told), (&json!(true), &reasons));
+    assert_eq!((&since, &seen["temperature_c"]), (&seen["seen_at"], &json!(9.5)));
+
+    // It goes on over a restart, with the first moment and the last reasons.
+    running.stop().await;
+    running.begin(Settings::default(), ops_status::serve).await;
+    let quarantined = running.client("quarantine/FR-0001");
+    ok(quarantined.post(place, &json!({}))).await;
+    let viewer = running.client("operator/viewer");
+    let seen = ok(viewer.get("/fridges/FR-0001")).await;
+    assert_eq!(seen["quarantine"], json!({"quarantined": true, "since": since, "reasons": reasons}));
+    ok(quarantined.post(place, &json!({"reasons": ["another"]}))).await;
+    assert_eq!(ok(viewer.get("/fridges/FR-0001")).await["quarantine"]["reasons"], json!(["another"]));
+    let found = async |query: &str| ok(viewer.get(&format!("/fridges?quarantined={query}"))).await["fridges"].clone();
+    assert_eq!((found("true").await[0]["fridge"].clone(), found("false").await), (json!("FR-0001"), json!([])));
+
+    // By its own name it is free, whatever the report says; and what it said in quarantine is marked.
+    let fridge = running.client("fridge/FR-0001");
+    let claims = fridge.post(place, &json!({"reasons": ["x"]})).await.unwrap();
+    assert_eq!(claims.status.as_u16(), 422);
+    ok(fridge.post(place, &json!({}))).await;
+    assert_eq!(ok(viewer.get("/fridges/FR-0001")).await["quarantine"], free);
+    let series = ok(viewer.get(place)).await;
+    let marks = series["reports"].as_array().unwrap().iter().map(|row| row["quarantined"].as_bool().unwrap());
+    assert_eq!(marks.collect::<Vec<_>>(), [false, true, true, true, false]);
+    let acts = ok(viewer.get("/audit?target=FR-0001")).await;
+    let acts = acts["entries"].as_array().unwrap().iter().map(|act| (act["what"].clone(), act["who"].clone()));
+    let party = |kind: &str| json!(format!("spiffe://larder.internal/{kind}/FR-0001"));
+    let expected =
+        [(json!("fridge.quarantine"), party("quarantine")), (json!("fridge.quarantine_end"), party("fridge"))];
+    assert_eq!(acts.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
 async fn a_series_has_an_end() {
     let settings = Settings { reports_per_fridge: 3, ..Settings::default() };
     let running = Running::start("status", settings, ops_status::serve).await;

@@ -106,6 +106,24 @@ fn nobody_but_a_fridge_ever_reaches_card_acceptance() {
 }
 
 #[test]
+fn a_fridge_in_quarantine_reports_its_own_health_and_does_nothing_else() {
+    let engine = Engine::load().unwrap();
+    let principal = party("quarantine/FR-0001");
+    let resources = ServiceName::ALL.iter().map(|service| Resource::Service(*service));
+    let fridges = ["FR-0001", "FR-0002"].map(Resource::Fridge);
+    let mut permitted = Vec::new();
+    for resource in resources.chain(fridges) {
+        for action in Action::ALL.iter().copied() {
+            let question = Question { principal: &principal, action, resource };
+            if engine.decide(&question).is_ok() {
+                permitted.push(format!("{action:?} {resource:?}"));
+            }
+        }
+    }
+    assert_eq!(permitted, [r#"ReportHealth Fridge("FR-0001")"#]);
+}
+
+#[test]
 fn an_action_of_the_wrong_kind_of_thing_is_denied() {
     let engine = Engine::load().unwrap();
     let principal = party("fridge/FR-0001");

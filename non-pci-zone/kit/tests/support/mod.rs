@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ca_identity::{SpiffeId, TrustDomain};
 use http::Method;
-use ops_kit::{CancellationToken, Client, Config, Fault, Identity, Limits, Reply, TrustBundle};
+use ops_kit::{AuthorityConfig, CancellationToken, Client, Config, Fault, Identity, Limits, Reply, TrustBundle};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
@@ -101,6 +101,8 @@ pub struct Running {
     pub folder: tempfile::TempDir,
     pub service: &'static str,
     pub address: SocketAddr,
+    /// Who is followed, from the next start on.
+    pub authority: Option<AuthorityConfig>,
     ending: CancellationToken,
     task: Option<JoinHandle<Result<(), Fault>>>,
 }
@@ -115,7 +117,8 @@ impl Running {
         let pki = Pki::new();
         write_files(folder.path(), &pki, service);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = Self { pki, folder, service, address, ending: CancellationToken::new(), task: None };
+        let ending = CancellationToken::new();
+        let mut running = Self { pki, folder, service, address, authority: None, ending, task: None };
         running.begin(settings, serve).await;
         running
     }
@@ -134,7 +137,7 @@ impl Running {
             trust_domain: DOMAIN.to_owned(),
             database: file("x.sqlite"),
             ready_file: Some(file("ready")),
-            authority: None,
+            authority: self.authority.clone(),
             limits: Limits::default(),
             service: settings,
         };
