@@ -14,8 +14,8 @@
 //! peer may do to each service.
 
 mod accept;
-mod any_server;
 mod alarm;
+mod any_server;
 mod bundle;
 mod bundle_follow;
 mod config;
