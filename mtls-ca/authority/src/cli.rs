@@ -15,10 +15,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ca_identity::{SINGLE_NODE_TRUST_DOMAIN, SpiffeId, TrustDomain};
+use ca_rotation::moment;
 use clap::{Args, Subcommand, ValueEnum};
 
 pub use self::shared::CliError;
-use self::shared::{Place, describe, moment};
+use self::shared::{Place, describe};
 use crate::{
     Authority, AuthorityConfig, Entry, EntryState, IssuedFiles, Names, Order, Pin, Profile, Refusal, SubjectKey, files,
     read_log, revoked_serials,

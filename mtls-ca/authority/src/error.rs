@@ -88,8 +88,8 @@ pub enum Refusal {
     },
     /// The intermediate would end before the leaf.
     #[error(
-        "the {issuer} ends at {not_after_unix_s} s, before the certificate asked for would; \
-         run `larder-ca renew`, then ask again"
+        "the {issuer} ends at {}, before the certificate asked for would; run `larder-ca renew`, then ask again",
+        ca_rotation::moment(*not_after_unix_s)
     )]
     IssuerTooOld {
         /// Which intermediate.

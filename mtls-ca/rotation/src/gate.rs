@@ -12,10 +12,12 @@
 //! | undo distribute | nothing lives below the new one |
 
 use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::{Act, Direction, Effect, Evidence, GenerationId, Phase, Rotation, Step, Tier};
 
-/// Why a step is not taken now. The texts say what to do; times are seconds since the Unix epoch.
+/// Why a step is not taken now. The texts say what to do; times are seconds since the Unix epoch, and dates in the texts.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No rotation is under way.
@@ -37,8 +39,9 @@ pub enum Refusal {
     },
     /// Carriers that took an older bundle along.
     #[error(
-        "{} of fridges or operators older than bundle {version} live until {until_unix_s} s; wait until then, or renew them",
-        certificates(*count)
+        "{} of fridges or operators older than bundle {version} live until {}; wait until then, or renew them",
+        certificates(*count),
+        moment(*until_unix_s)
     )]
     OlderCarriers {
         /// The version that is needed.
@@ -50,8 +53,9 @@ pub enum Refusal {
     },
     /// Certificates that live below a generation.
     #[error(
-        "{} under {generation} live until {until_unix_s} s; wait until then, or have their holders renew and wait less",
-        certificates(*count)
+        "{} under {generation} live until {}; wait until then, or have their holders renew and wait less",
+        certificates(*count),
+        moment(*until_unix_s)
     )]
     LiveLeaves {
         /// The generation.
@@ -62,7 +66,7 @@ pub enum Refusal {
         until_unix_s: i64,
     },
     /// A list that still has to be published.
-    #[error("the revocation list of {generation} is needed until {until_unix_s} s; wait until then")]
+    #[error("the revocation list of {generation} is needed until {}; wait until then", moment(*until_unix_s))]
     ListNeeded {
         /// The generation.
         generation: GenerationId,
@@ -242,6 +246,13 @@ fn nothing_needs_its_list(generation: GenerationId, evidence: &Evidence) -> Resu
         Some(until_unix_s) => Err(Refusal::ListNeeded { generation, until_unix_s }),
         None => Ok(()),
     }
+}
+
+/// A moment as people read it (RFC 3339), UTC, to the second; `unix_s` is in seconds since the Unix epoch.
+#[must_use]
+pub fn moment(unix_s: i64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp(unix_s).ok().and_then(|at| at.format(&Rfc3339).ok());
+    moment.unwrap_or_else(|| format!("{unix_s} s since the Unix epoch"))
 }
 
 fn certificates(count: usize) -> String {

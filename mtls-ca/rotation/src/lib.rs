@@ -17,6 +17,6 @@ mod tier;
 
 pub use act::{Act, Direction, Effect, Step};
 pub use evidence::{Evidence, Heard, Holder, Leaf};
-pub use gate::{Planned, Refusal};
+pub use gate::{Planned, Refusal, moment};
 pub use state::{Bundle, Generation, Line, Misplaced, Phase, Rotation};
 pub use tier::{GenerationId, Tier, UnknownGeneration};

@@ -21,17 +21,17 @@ fn refusals() -> Vec<(Refusal, &'static str, Option<i64>)> {
         ),
         (
             Refusal::OlderCarriers { version: 4, count: 1, until_unix_s: UNTIL },
-            "1 certificate of fridges or operators older than bundle 4 live until 1800000000 s; wait until then",
+            "1 certificate of fridges or operators older than bundle 4 live until 2027-01-15T08:00:00Z; wait until then",
             Some(UNTIL + 1),
         ),
         (
             Refusal::LiveLeaves { generation: device, count: 3, until_unix_s: UNTIL },
-            "3 certificates under device-1 live until 1800000000 s; wait until then",
+            "3 certificates under device-1 live until 2027-01-15T08:00:00Z; wait until then",
             Some(UNTIL + 1),
         ),
         (
             Refusal::ListNeeded { generation: device, until_unix_s: UNTIL },
-            "the revocation list of device-1 is needed until 1800000000 s; wait until then",
+            "the revocation list of device-1 is needed until 2027-01-15T08:00:00Z; wait until then",
             Some(UNTIL + 1),
         ),
         (
@@ -66,4 +66,5 @@ fn each_has_a_code_of_its_own() {
 fn a_moment_at_the_end_of_time_is_none_of_a_panic() {
     let ever = Refusal::ListNeeded { generation: GenerationId::new(Tier::Root, 1), until_unix_s: i64::MAX };
     assert_eq!(ever.possible_from_unix_s(), Some(i64::MAX));
+    assert!(ever.to_string().contains("until 9223372036854775807 s since the Unix epoch"), "{ever}");
 }

@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use ca_rotation::moment;
 use clap::Args;
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
@@ -12,7 +13,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 
-use super::shared::{CliError, Place, moment};
+use super::shared::{CliError, Place};
 use crate::signer::path_of;
 use crate::{Approval, Approver, AuthorityError, Refusal, approval, files};
 

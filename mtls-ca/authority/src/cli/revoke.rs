@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use ca_rotation::GenerationId;
+use ca_rotation::{GenerationId, moment};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::people::{approvals, write_act};
-use super::shared::{CliError, Place, moment, read_party};
+use super::shared::{CliError, Place, read_party};
 use crate::{Authority, Reason, Taken, Which};
 
 /// Arguments of `revoke`.

@@ -4,12 +4,12 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use ca_rotation::{Direction, Effect, GenerationId, Phase, Rotation, Tier};
+use ca_rotation::{Direction, Effect, GenerationId, Phase, Rotation, Tier, moment};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::people::{approvals, write_act};
-use super::shared::{CliError, Place, moment};
+use super::shared::{CliError, Place};
 use crate::{AuthorityError, Decision, Proposal, Refusal, Standing};
 
 /// Arguments of `status`.

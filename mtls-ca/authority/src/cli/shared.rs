@@ -1,4 +1,4 @@
-//! What the commands share: which authority is meant, how a party and a moment are written, what can go wrong.
+//! What the commands share: which authority is meant, how a party is written, what can go wrong.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use ca_identity::{SpiffeId, TrustDomain};
 use clap::Args;
 use thiserror::Error;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::{Authority, AuthorityConfig, AuthorityError, Head, Pin, Refusal};
 
@@ -53,12 +51,4 @@ pub(super) fn read_party(text: &str, trust_domain: &TrustDomain) -> Result<Spiff
 
 pub(super) fn describe(head: &Head) -> String {
     format!("{} entries, head {}", head.entries, head.hash)
-}
-
-/// A moment as people read it, UTC, to the second.
-pub(super) fn moment(unix_s: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(unix_s)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_else(|| format!("{unix_s} s"))
 }
