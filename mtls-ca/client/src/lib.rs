@@ -16,7 +16,7 @@ mod web;
 pub use acme::{Account, Credentials};
 pub use bundle::next_bundle;
 pub use hint::hint;
-pub use order::{Challenge, Order};
+pub use order::{Challenge, Identifier, Order};
 pub use plan::{Situation, Span};
 pub use problem::AcmeError;
 pub use web::{Web, WebError};

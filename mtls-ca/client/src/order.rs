@@ -1,5 +1,6 @@
 //! An order, from its challenges to its certificate (RFC 8555, section 7.4).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -45,6 +46,17 @@ struct ChallengeText {
     error: Option<Problem>,
 }
 
+/// What can be ordered for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identifier {
+    /// A DNS name (RFC 8555, section 9.7.7).
+    Dns(String),
+    /// An address (RFC 8738).
+    Ip(IpAddr),
+    /// A device, by the SHA-256 of its endorsement key, lower-case hex (draft-ietf-acme-device-attest, section 3).
+    Permanent(String),
+}
+
 /// An order of an account.
 #[derive(Debug)]
 pub struct Order<'a> {
@@ -64,12 +76,12 @@ pub struct Challenge {
 }
 
 impl<'a> Order<'a> {
-    /// Orders a certificate of this profile for identifiers of this type.
+    /// Orders a certificate of this profile for these identifiers.
     ///
     /// # Errors
     /// [`AcmeError`].
-    pub async fn place(account: &'a Account, profile: &str, kind: &str, names: &[String]) -> Result<Self, AcmeError> {
-        let identifiers: Vec<Value> = names.iter().map(|name| json!({ "type": kind, "value": name })).collect();
+    pub async fn place(account: &'a Account, profile: &str, identifiers: &[Identifier]) -> Result<Self, AcmeError> {
+        let identifiers: Vec<Value> = identifiers.iter().map(Identifier::to_json).collect();
         let payload = json!({ "identifiers": identifiers, "profile": profile });
         let answer = account.post(account.orders(), Some(&payload)).await?;
         Ok(Self { account, url: location(&answer)?, text: read(&answer)? })
@@ -167,6 +179,17 @@ impl<'a> Order<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Identifier {
+    fn to_json(&self) -> Value {
+        let (kind, value) = match self {
+            Self::Dns(name) => ("dns", name.clone()),
+            Self::Ip(address) => ("ip", address.to_string()),
+            Self::Permanent(identifier) => ("permanent-identifier", identifier.clone()),
+        };
+        json!({ "type": kind, "value": value })
     }
 }
 

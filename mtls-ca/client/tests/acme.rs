@@ -8,7 +8,7 @@ mod pki;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use ca_client::{Account, AcmeError, Credentials, Order, Web};
+use ca_client::{Account, AcmeError, Credentials, Identifier, Order, Web};
 use ca_http::{Limits, Request, Response, Server, Tls};
 use ca_mtls::{EnrolmentClient, EnrolmentServer};
 use data_encoding::BASE64URL_NOPAD;
@@ -133,7 +133,7 @@ async fn a_used_nonce_is_replaced_and_not_for_ever() {
     let (account, _) = scripted.account().await;
     let used = || (400, json!({ "type": BAD_NONCE }));
     scripted.says([used(), used(), (201, scripted.order("pending"))]);
-    let order = Order::place(&account, "service", "dns", &["a.example".to_owned()]).await.unwrap();
+    let order = Order::place(&account, "service", &[Identifier::Dns("a.example".into())]).await.unwrap();
     assert_eq!(order.url(), format!("{}/it", scripted.origin));
     let heard = scripted.heard.lock().unwrap().clone();
     let nonces: std::collections::BTreeSet<String> =
@@ -141,15 +141,36 @@ async fn a_used_nonce_is_replaced_and_not_for_ever() {
     assert_eq!((heard.len(), nonces.len()), (3, 3), "each nonce once");
     assert_eq!(heard[2].2, json!({ "profile": "service", "identifiers": [{ "type": "dns", "value": "a.example" }] }));
     scripted.says([used(), used(), used(), used()]);
-    let over = Order::place(&account, "service", "dns", &[]).await.unwrap_err();
+    let over = Order::place(&account, "service", &[]).await.unwrap_err();
     assert_eq!(over, AcmeError::Nonce);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_identifier_is_ordered_as_what_it_is() {
+    let scripted = Scripted::start().await;
+    let (account, _) = scripted.account().await;
+    let ip = |text: &str| Identifier::Ip(text.parse().unwrap());
+    let wanted = [Identifier::Dns("a.example".into()), ip("192.0.2.7"), ip("2001:DB8:0:0::0:1")];
+    scripted.says([(201, scripted.order("pending")), (201, scripted.order("pending"))]);
+    Order::place(&account, "service", &wanted).await.unwrap();
+    Order::place(&account, "device", &[Identifier::Permanent("e4".into())]).await.unwrap();
+    let heard = scripted.heard.lock().unwrap().clone();
+    let named = |kind: &str, value: &str| json!({ "type": kind, "value": value });
+    let expected = [named("dns", "a.example"), named("ip", "192.0.2.7"), named("ip", "2001:db8::1")];
+    assert_eq!(
+        heard[0].2,
+        json!({ "profile": "service", "identifiers": expected }),
+        "in the one form that RFC 8738 has"
+    );
+    let expected = [named("permanent-identifier", "e4")];
+    assert_eq!(heard[1].2, json!({ "profile": "device", "identifiers": expected }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_are_told_with_their_reason_wherever_they_come() {
     let scripted = Scripted::start().await;
     let (account, _) = scripted.account().await;
-    let place = async || Order::place(&account, "device", "permanent-identifier", &["e4".to_owned()]).await;
+    let place = async || Order::place(&account, "device", &[Identifier::Permanent("e4".into())]).await;
     scripted.says([(403, refused("the key is barred"))]);
     assert_eq!(place().await.unwrap_err(), AcmeError::Refused("the authority refuses: the key is barred".into()));
     scripted.says([(503, json!({}))]);
@@ -186,7 +207,7 @@ async fn a_certificate_is_waited_for() {
     let scripted = Scripted::start().await;
     let (account, _) = scripted.account().await;
     scripted.says([(201, scripted.order("pending"))]);
-    let order = Order::place(&account, "service", "dns", &[]).await.unwrap();
+    let order = Order::place(&account, "service", &[]).await.unwrap();
     let mut valid = scripted.order("valid");
     valid["certificate"] = json!(format!("{}/chain", scripted.origin));
     let looks = [scripted.order("pending"), scripted.order("ready"), scripted.order("processing"), valid];
@@ -202,7 +223,7 @@ async fn a_proof_that_cannot_be_decided_is_told_and_not_waited_for() {
     let scripted = Scripted::start().await;
     let (account, _) = scripted.account().await;
     scripted.says([(201, scripted.order("pending"))]);
-    let order = Order::place(&account, "service", "dns", &[]).await.unwrap();
+    let order = Order::place(&account, "service", &[]).await.unwrap();
     scripted.says([(); 3].map(|()| (200, scripted.order("pending"))));
     let challenge = json!({
         "type": "device-attest-01", "url": "u", "token": "t", "error": refused("the clock of the device is a day behind"),
@@ -220,7 +241,7 @@ async fn who_has_seen_that_an_order_is_ready_need_not_wait_again() {
     let mut valid = scripted.order("valid");
     valid["certificate"] = json!(format!("{}/chain", scripted.origin));
     scripted.says([(201, scripted.order("pending")), (200, scripted.order("ready")), (200, valid), (200, json!("it"))]);
-    let mut order = Order::place(&account, "service", "dns", &[]).await.unwrap();
+    let mut order = Order::place(&account, "service", &[]).await.unwrap();
     order.look().await.unwrap();
     assert_eq!(order.certificate(b"request").await.unwrap(), "\"it\"");
     let paths: Vec<String> = scripted.heard.lock().unwrap().iter().map(|(path, _, _)| path.clone()).collect();

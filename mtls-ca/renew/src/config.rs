@@ -1,6 +1,6 @@
 //! The settings file: where the authority is, and which certificates are wanted. A file with an unknown key is refused.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ca_client::Web;
@@ -23,7 +23,7 @@ pub struct Config {
     pub trust_bundle: PathBuf,
     /// The trust domain.
     pub trust_domain: String,
-    /// Where the authority's questions for names are answered; port 80 as the world sees it.
+    /// Where the authority's questions for names and addresses are answered; port 80 as the world sees it.
     pub http01_listen: SocketAddr,
     /// The certificates.
     #[serde(rename = "certificate")]
@@ -37,7 +37,11 @@ pub struct Wanted {
     /// Whose it is: `service/<name>`.
     pub party: String,
     /// Its DNS names.
+    #[serde(default)]
     pub dns: Vec<String>,
+    /// Its addresses.
+    #[serde(default)]
+    pub ip: Vec<IpAddr>,
     /// Where the chain goes, PEM.
     pub certificate: PathBuf,
     /// Where its key goes, PEM, readable by its owner alone.
@@ -63,8 +67,8 @@ impl Config {
         let domain = config.domain()?;
         for wanted in &config.wanted {
             wanted.id(&domain)?;
-            if wanted.dns.is_empty() {
-                return Err(refused(&format!("{} names no `dns`", wanted.party)));
+            if wanted.dns.is_empty() && wanted.ip.is_empty() {
+                return Err(refused(&format!("{} has neither `dns` nor `ip`", wanted.party)));
             }
         }
         Ok(config)

@@ -1,8 +1,8 @@
-//! One certificate of a service: the order, the proof of its names, the request for a new key.
+//! One certificate of a service: the order, the proof of its names and addresses, the request for a new key.
 
-use ca_client::{Account, Order, Span, Web};
+use ca_client::{Account, Identifier, Order, Span, Web};
 use data_encoding::BASE64URL_NOPAD;
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -27,7 +27,9 @@ pub(crate) async fn certificate(
     board: &Board,
 ) -> Result<Certified, RenewError> {
     let account = account(authority, directory, wanted).await?;
-    let order = Order::place(&account, PROFILE, "dns", &wanted.dns).await?;
+    let names = wanted.dns.iter().map(|name| Identifier::Dns(name.clone()));
+    let identifiers: Vec<Identifier> = names.chain(wanted.ip.iter().map(|address| Identifier::Ip(*address))).collect();
+    let order = Order::place(&account, PROFILE, &identifiers).await?;
     let mut given = Vec::new();
     for challenge in order.challenges("http-01").await? {
         given.push(board.give(&challenge.token, &challenge.key_authorization));
@@ -71,7 +73,10 @@ async fn account(authority: &Web, directory: &str, wanted: &Wanted) -> Result<Ac
 fn request(wanted: &Wanted) -> Result<(Vec<u8>, Zeroizing<String>), RenewError> {
     let failed = |why: rcgen::Error| RenewError::Fault(format!("no request could be made: {why}"));
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-    let mut params = CertificateParams::new(wanted.dns.clone()).map_err(failed)?;
+    let mut params = CertificateParams::default();
+    let names = wanted.dns.iter().map(|name| name.as_str().try_into().map(SanType::DnsName));
+    let names = names.chain(wanted.ip.iter().map(|address| Ok(SanType::IpAddress(*address))));
+    params.subject_alt_names = names.collect::<Result<_, _>>().map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();
     let request = params.serialize_request(&key).map_err(failed)?;
     Ok((request.der().to_vec(), Zeroizing::new(key.serialize_pem())))

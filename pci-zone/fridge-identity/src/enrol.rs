@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use attest_evidence::{Attest, HashAlgorithm, PcrSelection, Said};
-use ca_client::{Account, Challenge, Order, Span, Web, next_bundle};
+use ca_client::{Account, Challenge, Identifier, Order, Span, Web, next_bundle};
 use ca_mtls::BundleFollower;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use fridge_tpm::{
@@ -44,7 +44,7 @@ impl Enrolment {
         let account = self.account().await?;
         let attesting = self.prepared(held).await?;
         let booted = self.booted().await?;
-        let order = Order::place(&account, PROFILE, "permanent-identifier", &[identifier(&attesting)?]).await?;
+        let order = Order::place(&account, PROFILE, &[identifier(&attesting)?]).await?;
         let (acme_account, acme_order) = (account.thumbprint(), order.url().to_owned());
         let attesting = Attesting { acme_account, acme_order, ..attesting };
         let attested = self.attested(&attesting).await?;
@@ -164,8 +164,8 @@ fn requested(tpm: &Tpm, settings: &Settings, file: &Path) -> Result<(StoredKey, 
 }
 
 /// What the authority calls this device: the hash of its endorsement key's SubjectPublicKeyInfo, hex.
-fn identifier(attesting: &Attesting) -> Result<String, EnrolError> {
-    Ok(HEXLOWER.encode(&attesting.endorsement.permanent_identifier()?))
+fn identifier(attesting: &Attesting) -> Result<Identifier, EnrolError> {
+    Ok(Identifier::Permanent(HEXLOWER.encode(&attesting.endorsement.permanent_identifier()?)))
 }
 
 /// Does what blocks on a thread that may be blocked.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attest_evidence::{HashAlgorithm, PcrSelection};
-use ca_client::{Account, Credentials, Order, Web};
+use ca_client::{Account, Credentials, Identifier, Order, Web};
 use ca_identity::{ServiceName, SpiffeId};
 use ca_mtls::{EnrolmentClient, TrustBundle};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -219,8 +219,8 @@ impl Device {
         let (authority, attestation) = (self.authority.web(), self.attestation.web());
         watch.look()?;
         let account = watch.step(Step::Order, Account::open(authority, &self.credentials)).await?;
-        let names = [HEXLOWER.encode(&identifier)];
-        let order = Order::place(&account, "device", "permanent-identifier", &names);
+        let wanted = [Identifier::Permanent(HEXLOWER.encode(&identifier))];
+        let order = Order::place(&account, "device", &wanted);
         let mut order = watch.step(Step::Order, order).await?;
         let challenges = watch.step(Step::Order, order.challenges("device-attest-01")).await?;
         let attesting = Attesting {
