@@ -31,6 +31,8 @@ pub struct Situation {
     pub hint: Option<Span>,
     /// How many tries failed since the last success, and when the last one did.
     pub failed: Option<(u32, i64)>,
+    /// Whether somebody asked for the next one, so that it is time until there is one.
+    pub asked: bool,
     /// Chance, drawn once a certificate.
     pub chance: u64,
 }
@@ -39,7 +41,7 @@ impl Situation {
     /// Just after a certificate was got, or at the beginning. `chance` is random.
     #[must_use]
     pub const fn with(held: Option<Span>, chance: u64) -> Self {
-        Self { held, hint: None, failed: None, chance }
+        Self { held, hint: None, failed: None, asked: false, chance }
     }
 
     /// After one more try that failed, at this time.
@@ -49,11 +51,17 @@ impl Situation {
         Self { failed: Some((count, now_s)), ..self }
     }
 
+    /// After somebody asked for the next one: it is time, whatever failed before.
+    #[must_use]
+    pub fn asked(self) -> Self {
+        Self { asked: true, failed: None, ..self }
+    }
+
     /// When to try next, seconds since the Unix epoch; in the past when it is time.
     #[must_use]
     pub fn next_s(&self, now_s: i64) -> i64 {
         let held = self.held.filter(|held| (held.from_s..=held.to_s).contains(&now_s));
-        let due_s = held.map_or(now_s, |held| self.moment_s(held));
+        let due_s = held.filter(|_| !self.asked).map_or(now_s, |held| self.moment_s(held));
         let Some((count, at_s)) = self.failed else { return due_s };
         due_s.max(at_s.saturating_add(self.pause_s(count, held.is_some())))
     }
@@ -117,6 +125,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_asked_for_the_next_one_gets_it_now_and_keeps_trying() {
+        let (young_s, later) = (DAY.from_s + 60, Some(Span { from_s: DAY.to_s - 100, to_s: DAY.to_s }));
+        let quiet = Situation { hint: later, ..situation(Some(DAY)) };
+        assert!(quiet.next_s(young_s) > young_s);
+        let asked = quiet.asked();
+        assert_eq!(asked.next_s(young_s), young_s, "whatever the hint says");
+        let failed = asked.failed_at(young_s);
+        let again_s = failed.next_s(young_s);
+        assert!((young_s + 1..=young_s + 2).contains(&again_s), "not at once again: {again_s}");
+        assert_eq!(failed.next_s(again_s + 10), again_s + 10, "it is still due");
+        let slow = Situation { failed: Some((30, young_s)), ..asked };
+        assert!(slow.next_s(young_s) > young_s && slow.asked().next_s(young_s) == young_s, "asked again: now again");
+        assert!(!Situation::with(Some(DAY), 0).asked, "the next certificate was not asked for");
+    }
+
+    #[test]
     fn failures_are_tried_again_more_and_more_slowly() {
         let now_s = DAY.from_s + 60_000;
         let pause = |count, held| {
@@ -134,11 +158,11 @@ mod tests {
         fn whatever_comes_a_try_is_never_far_nor_panics(
             from_s in any::<i64>(), life_s in 0_i64..100_000_000, now_s in any::<i64>(), chance in any::<u64>(),
             failed in proptest::option::of((any::<u32>(), any::<i64>())),
-            hint in proptest::option::of((any::<i64>(), any::<i64>())),
+            hint in proptest::option::of((any::<i64>(), any::<i64>())), asked in any::<bool>(),
         ) {
             let held = Span { from_s, to_s: from_s.saturating_add(life_s) };
             let hint = hint.map(|(from_s, to_s)| Span { from_s, to_s });
-            let next_s = Situation { held: Some(held), hint, failed, chance }.next_s(now_s);
+            let next_s = Situation { held: Some(held), hint, failed, asked, chance }.next_s(now_s);
             let latest_s = held.to_s.max(now_s).max(failed.map_or(i64::MIN, |(_, at_s)| at_s.saturating_add(LONGEST_PAUSE_S)));
             prop_assert!(next_s <= latest_s, "{next_s} after {latest_s}");
         }

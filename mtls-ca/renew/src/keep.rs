@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ca_client::{Situation, Span, Web};
 use ca_mtls::{EnrolmentClient, Identity};
+use tokio::sync::watch;
 
 use crate::order::{self, Certified};
 use crate::responder::Board;
@@ -27,6 +28,8 @@ pub struct Renewal {
     pub trusts: EnrolmentClient,
     /// Where proofs are left.
     pub board: Board,
+    /// Hears when somebody wants the next certificate now.
+    pub asked: watch::Receiver<()>,
     /// The binary's clock, seconds since the Unix epoch.
     pub now_unix_s: fn() -> i64,
     /// Its source of random bits.
@@ -60,6 +63,7 @@ pub async fn renew(renewal: &Renewal) -> Result<i64, RenewError> {
 impl Renewal {
     /// Keeps it, for ever.
     pub async fn run(self) {
+        let mut asked = self.asked.clone();
         let mut situation = Situation::with(self.life(), (self.chance)());
         let mut hint_at_s = (self.now_unix_s)();
         loop {
@@ -83,7 +87,13 @@ impl Renewal {
                 continue;
             }
             let wait_s = situation.next_s(now_s).min(hint_at_s).saturating_sub(now_s).clamp(0, i64::MAX).unsigned_abs();
-            tokio::time::sleep(Duration::from_secs(wait_s.min(LOOK_EVERY_S))).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(wait_s.min(LOOK_EVERY_S))) => {}
+                () = word(&mut asked) => {
+                    tracing::info!(party = self.wanted.party, "the next certificate was asked for");
+                    situation = situation.asked();
+                }
+            }
         }
     }
 
@@ -106,5 +116,12 @@ impl Renewal {
                 HINT_S.1 / 12
             }
         }
+    }
+}
+
+/// Waits until somebody asks; for ever when nobody can any more.
+async fn word(asked: &mut watch::Receiver<()>) {
+    if asked.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

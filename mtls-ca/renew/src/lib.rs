@@ -3,9 +3,9 @@
 //!
 //! It is a program of its own, so that no service carries an ACME client: what takes card data least of all. A service
 //! reads its files again by itself and takes them as a whole or not at all, so this writes files and tells nobody. Each
-//! certificate has a new key; a try that breaks leaves the files as they were.
+//! certificate has a new key; a try that breaks leaves the files as they were. SIGHUP has all of them replaced now.
 //!
-//! `config` is what it is told, `responder` answers the authority's questions for names, `order` gets one certificate,
+//! `config` is what it is told, `responder` answers the authority's questions for names and addresses, `order` gets one certificate,
 //! `files` keeps it, `keep` ties them together for one service. When to renew is `ca-client`'s.
 
 pub mod clock;
