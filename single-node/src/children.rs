@@ -111,9 +111,22 @@ impl Children {
     }
 }
 
-fn last_line(log: &Path) -> String {
+/// The last line of a log.
+pub(crate) fn last_line(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     text.lines().next_back().unwrap_or("(nothing)").to_owned()
+}
+
+/// Runs a command of ours to its end; what it wrote.
+///
+/// # Errors
+/// [`Fault`] with what it said when it failed.
+pub(crate) fn run(mut command: std::process::Command, name: &str) -> Result<Vec<u8>, Fault> {
+    let output = command.output().map_err(Fault::of(name))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(Fault::new(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr))))
 }
 
 fn spawn(service: &Service) -> Result<Child, Fault> {

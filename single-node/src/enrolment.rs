@@ -1,13 +1,13 @@
-//! What fridges need to get their certificates: the authority's ACME server, the attestation service with the firmware that
-//! is known to be good, a maker of TPMs and the TPMs that he makes.
+//! What fridges need to get their certificates besides the authority's ACME server: the attestation service with the firmware
+//! that is known to be good, a maker of TPMs and the TPMs that he makes.
 //!
 //! The maker and the TPMs stand outside our walls, so they are doubles; everything that judges them is the product. Each
 //! fridge has an external account key of its own, as a factory would give it one: made for the hash of its endorsement key.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use authority::SubjectKey;
 use data_encoding::HEXLOWER;
@@ -16,21 +16,17 @@ use fridge_tpm::{Tpm, TpmAddress};
 use serde_json::{Value, json};
 use tpm_sandbox::{Boot, Maker, SandboxTpm};
 
-use crate::children::{Children, Service};
-use crate::hsm::Token;
+use crate::acme::{Acme, key_id};
+use crate::children::{Children, Service, run};
 use crate::issuer::{Issuer, Party};
 use crate::layout::{self, Layout};
+use crate::renewal::Renewal;
 use crate::secrets::write_secret;
+use crate::services::ATTESTATION;
 use crate::{Fault, people, ports};
 
 /// The registers that the firmware of these fridges is measured into; their keys for TLS die when one changes.
 const REGISTERS: [u8; 2] = [0, 7];
-/// The names of the two services.
-pub const ACME: &str = "acme";
-/// The attestation service.
-pub const ATTESTATION: &str = "attestation";
-/// The DNS name that an ACME client of others may prove here, and what it is a name of.
-const FOREIGN: (&str, &str) = ("client.larder.internal", "console");
 
 /// The firmware that is released: what it measures.
 #[must_use]
@@ -54,43 +50,39 @@ pub fn changed() -> Boot {
 pub struct Enrolment {
     layout: Layout,
     maker: Maker,
-    acme: String,
+    acme: Arc<Acme>,
     attestation: String,
-    http01_port: u16,
     tpms: Mutex<BTreeMap<String, SandboxTpm>>,
 }
 
 impl Enrolment {
-    /// Starts both services, and waits until they answer.
+    /// Starts the attestation service, and waits until it answers.
     ///
     /// # Errors
     /// [`Fault`] names what did not start.
     pub(crate) async fn start(
         layout: &Layout,
         issuer: &Issuer,
-        ca: &Token,
+        acme: &Arc<Acme>,
+        renewal: &mut Renewal,
         authority: &str,
         children: &mut Children,
     ) -> Result<Self, Fault> {
-        let [acme, attestation, http01_port] = ports::free()?;
-        let (acme, attestation) = (format!("127.0.0.1:{acme}"), format!("127.0.0.1:{attestation}"));
+        let [port] = ports::free()?;
+        let attestation = format!("127.0.0.1:{port}");
         let (own, kept) = (layout.clone(), layout.root().join("tpm"));
         let maker = tokio::task::spawn_blocking(move || made(&own, &kept)).await.map_err(Fault::of("a maker"))??;
-        for name in [ATTESTATION, "authority"] {
-            issuer.issue(&Party::Service(name))?;
-        }
+        renewal.add(ATTESTATION).await?;
         write_attestation(layout, issuer, &maker, &attestation, authority)?;
-        let services = [attestation_service(layout)?, acme_service(layout, issuer, ca, &acme, http01_port)?];
-        for service in &services {
-            children.start(service.clone())?;
-        }
-        children.all_ready(&services).await?;
-        Ok(Self { layout: layout.clone(), maker, acme, attestation, http01_port, tpms: Mutex::default() })
+        let service = attestation_service(layout)?;
+        children.start(service.clone())?;
+        children.all_ready(&[service]).await?;
+        Ok(Self { layout: layout.clone(), maker, acme: Arc::clone(acme), attestation, tpms: Mutex::default() })
     }
 
-    /// The addresses of both services, by name.
-    pub(crate) fn addresses(&self) -> [(&'static str, &str); 2] {
-        [(ACME, &self.acme), (ATTESTATION, &self.attestation)]
+    /// The address of the attestation service.
+    pub(crate) fn address(&self) -> &str {
+        &self.attestation
     }
 
     /// Gives a fridge's TPM power, with this firmware; the maker makes one for a fridge that has none, and the authority an
@@ -110,27 +102,19 @@ impl Enrolment {
         let event_log = tpm.event_log();
         tpms.insert(fridge.to_owned(), tpm);
         drop(tpms);
-        let key = folder.join("account-key.json");
-        if !key.exists() {
-            let id = identifier(&address)?;
-            let made =
-                self.account_key(&format!("fridge/{fridge}"), &["--ek-sha256", &id], &folder.join("account-key"))?;
-            std::fs::write(&key, made.to_string()).map_err(Fault::io("write", &key))?;
-        }
-        let text = std::fs::read(&key).map_err(Fault::io("read", &key))?;
-        let key: Value = serde_json::from_slice(&text).map_err(Fault::of("an external account key"))?;
-        let kid = key.get("kid").and_then(Value::as_str).unwrap_or_default();
+        let (id, file) = (identifier(&address)?, folder.join("account-key"));
+        let key = self.acme.account_key(&format!("fridge/{fridge}"), &["--ek-sha256", &id], &file)?;
         Ok(TpmSettings {
             address,
             event_log,
             folder: folder.join("identity"),
             maker_intermediates: Some(self.maker.issuer()),
             registers: REGISTERS.to_vec(),
-            authority_address: self.acme.clone(),
-            authority_directory: self.directory(),
+            authority_address: self.acme.address().to_owned(),
+            authority_directory: self.acme.directory(),
             attestation_address: self.attestation.clone(),
-            account_key_id: kid.to_owned(),
-            account_key_file: folder.join("account-key"),
+            account_key_id: key_id(&key).to_owned(),
+            account_key_file: file,
         })
     }
 
@@ -155,34 +139,14 @@ impl Enrolment {
     /// # Errors
     /// [`Fault`] when no external account key can be made for them.
     pub(crate) fn for_others(&self) -> Result<Value, Fault> {
-        let (dns, service) = FOREIGN;
-        let file = self.layout.root().join("tpm").join("foreign-account-key");
-        let kept = file.with_extension("json");
-        if !kept.exists() {
-            let key = self.account_key(&format!("service/{service}"), &["--dns", dns], &file)?;
-            std::fs::write(&kept, key.to_string()).map_err(Fault::io("write", &kept))?;
-        }
-        let text = std::fs::read(&kept).map_err(Fault::io("read", &kept))?;
-        let key: Value = serde_json::from_slice(&text).map_err(Fault::of("an external account key"))?;
-        Ok(json!({
-            "directory": self.directory(),
+        let mut known = json!({
             "attestation": format!("https://{}", self.attestation),
             "tpm_maker_root": self.maker.root(),
-            "http01": { "name": dns, "port": self.http01_port, "resolves_to": "127.0.0.1" },
-            "external_account": key,
-        }))
-    }
-
-    fn directory(&self) -> String {
-        format!("https://{}/acme/directory", self.acme)
-    }
-
-    /// Has `larder-acme` make an external account key; what it says of it.
-    fn account_key(&self, party: &str, allows: &[&str], out: &Path) -> Result<Value, Fault> {
-        let mut command = Command::new(layout::binary("larder-acme")?);
-        command.args(["eab", "new", "--json", "--id", party, "--database"]).arg(database(&self.layout));
-        command.args(allows).arg("--out").arg(out);
-        serde_json::from_slice(&run(command, "larder-acme eab new")?).map_err(Fault::of("an external account key"))
+        });
+        if let Some(members) = known.as_object_mut() {
+            members.extend(self.acme.for_others()?.map(|(name, value)| (name.to_owned(), value)));
+        }
+        Ok(known)
     }
 }
 
@@ -200,34 +164,6 @@ fn identifier(address: &str) -> Result<String, Fault> {
     let address: TpmAddress = address.parse().map_err(Fault::of("a TPM's address"))?;
     let endorsement = Tpm::open(&address).and_then(|tpm| tpm.endorsement()).map_err(Fault::of("a TPM"))?;
     Ok(HEXLOWER.encode(&endorsement.permanent_identifier().map_err(Fault::of("a TPM's key"))?))
-}
-
-fn database(layout: &Layout) -> PathBuf {
-    layout.state("acme.sqlite")
-}
-
-fn acme_service(layout: &Layout, issuer: &Issuer, ca: &Token, address: &str, http01: u16) -> Result<Service, Fault> {
-    let (certificate, key, _) = issuer.files(&Party::Service("authority"));
-    let arguments = [
-        ("--dir", layout.authority().display().to_string()),
-        ("--database", database(layout).display().to_string()),
-        ("--listen", address.to_owned()),
-        ("--origin", format!("https://{address}")),
-        ("--certificate", certificate.display().to_string()),
-        ("--key", key.display().to_string()),
-        ("--http01-port", http01.to_string()),
-        ("--resolve", format!("{}=127.0.0.1:{http01}", FOREIGN.0)),
-        ("--ready-file", layout.ready(ACME).display().to_string()),
-    ];
-    let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-    Ok(Service {
-        name: ACME.to_owned(),
-        binary: layout::binary("larder-acme")?,
-        arguments: std::iter::once("serve".to_owned()).chain(arguments).collect(),
-        environment: vec![("SOFTHSM2_CONF".to_owned(), ca.conf.clone())],
-        log: layout.log(ACME),
-        ready: layout.ready(ACME),
-    })
 }
 
 fn attestation_service(layout: &Layout) -> Result<Service, Fault> {
@@ -287,13 +223,4 @@ fn firmware() -> Value {
     };
     let firmware = [one("fridge firmware 1", &released()), one("fridge firmware 2", &updated())];
     json!({ "version": 1, "registers": REGISTERS, "firmware": firmware })
-}
-
-/// Runs a command of ours; what it wrote.
-fn run(mut command: Command, name: &str) -> Result<Vec<u8>, Fault> {
-    let output = command.output().map_err(Fault::of(name))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    Err(Fault::new(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr))))
 }

@@ -1,4 +1,5 @@
-//! The authority of this machine, and the identities it has issued: one folder each, renewed long before they expire.
+//! The authority of this machine, and the identities it has issued by hand: one folder each, renewed long before they expire.
+//! Services get theirs over ACME, which is [`crate::renewal`]'s.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ impl Issuer {
         &self.trust_domain
     }
 
-    /// Issues an identity to `party` and writes its folder.
+    /// Issues an identity to `party` by hand and writes its folder.
     ///
     /// # Errors
     /// [`Fault`] when the authority refuses or the disk fails.
@@ -146,7 +147,8 @@ impl Issuer {
             .map_err(Fault::of(&what))
     }
 
-    /// Issues anew to everybody who has an identity; the services read their files again by themselves.
+    /// Issues anew to everybody to whom it was issued here; who uses it reads the files again by himself. The services'
+    /// certificates are not among them: [`crate::stack::Stack::renew_all`] has those replaced, too.
     ///
     /// # Errors
     /// [`Fault`] of the first that fails.
@@ -186,16 +188,21 @@ impl Issuer {
         (folder.join("cert.pem"), folder.join("key.pem"), folder.join("bundle.pem"))
     }
 
+    /// By what a service of this machine is reached.
+    #[must_use]
+    pub fn names(&self, service: &str) -> Names {
+        Names {
+            dns: vec!["localhost".to_owned(), format!("{service}.{}", self.trust_domain)],
+            ip: vec![std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)],
+        }
+    }
+
     fn asked(&self, party: &Party) -> Result<(Profile, SpiffeId, Names), Fault> {
         let domain = &self.trust_domain;
         Ok(match party {
             Party::Service(name) => {
                 let service = ServiceName::parse(name).map_err(Fault::of("a service's name"))?;
-                let names = Names {
-                    dns: vec!["localhost".to_owned(), format!("{name}.{domain}")],
-                    ip: vec![std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)],
-                };
-                (Profile::Service, SpiffeId::service(domain, service), names)
+                (Profile::Service, SpiffeId::service(domain, service), self.names(name))
             }
             Party::Fridge(name) => {
                 let id = SpiffeId::fridge(domain, name).map_err(Fault::of("a fridge's name"))?;

@@ -4,6 +4,7 @@
 //! interfaces, and then demonstrates, replays a day, measures, or just stays up. It may know everything; nobody knows
 //! it, and no product binary links it.
 
+pub mod acme;
 pub mod agents;
 pub mod bench;
 pub mod books;
@@ -23,6 +24,7 @@ pub mod load;
 pub mod ops;
 pub mod people;
 pub mod ports;
+pub mod renewal;
 pub mod replay;
 pub mod secrets;
 pub mod services;

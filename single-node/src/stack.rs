@@ -9,6 +9,7 @@ use ca_identity::ServiceName;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::acme::Acme;
 use crate::children::{Children, Pid, Service};
 use crate::clients::Own;
 use crate::control::Control;
@@ -17,7 +18,9 @@ use crate::hsm::Token;
 use crate::issuer::{Issuer, Party};
 use crate::layout::{self, Layout};
 use crate::ops::Ops;
+use crate::renewal::Renewal;
 use crate::secrets::write_secret;
+use crate::services::{ACME, ATTESTATION, MONITORING};
 use crate::{Fault, config, ports};
 
 pub use crate::services::{AUTHORITY, OPS, PURCHASE};
@@ -25,9 +28,9 @@ pub use crate::services::{AUTHORITY, OPS, PURCHASE};
 /// The person whose identity the commands use.
 pub const OPERATOR: Party = Party::Operator("operator");
 /// Who reads metrics.
-pub const MONITOR: Party = Party::Service("monitor");
-/// Certificates live a day; they are issued anew three times in it.
-const RENEW_EVERY: Duration = Duration::from_secs(8 * 60 * 60);
+pub const MONITOR: Party = Party::Service(MONITORING);
+/// Certificates live a day; those issued by hand are issued anew three times in it.
+const REISSUE_EVERY: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// A running machine.
 pub struct Stack {
@@ -40,7 +43,8 @@ pub struct Stack {
     control: Control,
     clients: BTreeMap<&'static str, Ops>,
     monitor: Ops,
-    ca: Token,
+    acme: Arc<Acme>,
+    renewal: Renewal,
     enrolment: Option<Arc<Enrolment>>,
 }
 
@@ -57,19 +61,21 @@ impl Stack {
         let ca = Token::prepare(&layout, "ca")?;
         told("certificate authority: root and intermediates, keys made inside the HSM");
         let issuer = Arc::new(Issuer::open(&layout, &ca)?);
-        for (name, _) in OPS {
-            issuer.issue(&Party::Service(name))?;
-        }
-        for party in [Party::Service(PURCHASE), MONITOR, OPERATOR] {
-            issuer.issue(&party)?;
-        }
+        issuer.issue(&OPERATOR)?;
         let mut children = Children::default();
+        let acme = Arc::new(Acme::prepare(&layout)?);
+        let renewal = prepare_renewal(&layout, &issuer, &acme);
         told("a card processor, outside our walls");
         let processor = start_processor(&layout, &mut children).await?;
         told("the certificate authority's server, which says what was revoked");
         let authority = start_authority(&layout, &ca, &mut children).await?;
+        told("its ACME server, and the services' certificates from it");
+        let mut renewal = renewal.await.map_err(Fault::of("account keys"))??;
+        acme.start(&issuer, &ca, &mut children).await?;
+        renewal.start(&mut children).await?;
         told("inventory, customers, status and admin: the non-PCI zone");
-        let addresses = start_services(&layout, &issuer, &pci, &processor, authority, &mut children).await?;
+        let mut addresses = start_services(&layout, &issuer, &pci, &processor, authority, &mut children).await?;
+        addresses.insert(ACME.to_owned(), acme.address().to_owned());
         let mut keeping = JoinSet::new();
         let address = |name: &str| addresses.get(name).map(String::as_str).unwrap_or_default();
         let operator = Own::of(&issuer, &OPERATOR, &mut keeping)?;
@@ -81,8 +87,9 @@ impl Stack {
         reader.follows(address(AUTHORITY), &mut keeping)?;
         let monitor = reader.speaks_to(ServiceName::PurchaseSession, address(PURCHASE))?;
         let control = Control::new(&processor.control_url)?;
-        keeping.spawn(renew(Arc::clone(&issuer)));
-        Ok(Self { layout, issuer, addresses, children, keeping, control, clients, monitor, ca, enrolment: None })
+        keeping.spawn(reissue(Arc::clone(&issuer)));
+        let enrolment = None;
+        Ok(Self { layout, issuer, addresses, children, keeping, control, clients, monitor, acme, renewal, enrolment })
     }
 
     /// Starts what fridges with a TPM get their certificates from, too.
@@ -90,11 +97,11 @@ impl Stack {
     /// # Errors
     /// [`Fault`] names the part that did not start, and its log.
     pub async fn start_enrolment(&mut self, told: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
-        told("the authority's ACME server, the attestation service, a maker of TPMs");
+        told("the attestation service, a maker of TPMs");
         let authority = self.address(AUTHORITY).unwrap_or_default().to_owned();
-        let enrolment = Enrolment::start(&self.layout, &self.issuer, &self.ca, &authority, &mut self.children).await?;
-        let more = enrolment.addresses().map(|(name, address)| (name.to_owned(), address.to_owned()));
-        self.addresses.extend(more);
+        let Self { layout, issuer, acme, renewal, children, .. } = self;
+        let enrolment = Enrolment::start(layout, issuer, acme, renewal, &authority, children).await?;
+        self.addresses.insert(ATTESTATION.to_owned(), enrolment.address().to_owned());
         self.enrolment = Some(Arc::new(enrolment));
         Ok(())
     }
@@ -106,6 +113,18 @@ impl Stack {
     pub fn enrolment(&self) -> Result<Arc<Enrolment>, Fault> {
         let enrolment = self.enrolment.as_ref().map(Arc::clone);
         enrolment.ok_or_else(|| Fault::new("the attestation service was not started".to_owned()))
+    }
+
+    /// Has everybody given a new certificate now, and waits until all are in their places: services by `larder-renew`, the
+    /// others by hand.
+    ///
+    /// # Errors
+    /// [`Fault`] of the first that fails.
+    pub async fn renew_all(&self) -> Result<(), Fault> {
+        let issuer = Arc::clone(&self.issuer);
+        let by_hand = tokio::task::spawn_blocking(move || issuer.renew_all());
+        let (by_hand, services) = tokio::join!(by_hand, self.renewal.all_now());
+        by_hand.map_err(Fault::of("certificates"))?.and(services)
     }
 
     /// Where everything is kept.
@@ -193,9 +212,20 @@ impl Stack {
     }
 }
 
-async fn renew(issuer: Arc<Issuer>) {
+/// Account keys and settings for those who have a certificate from the beginning, made while other things start.
+fn prepare_renewal(
+    layout: &Layout,
+    issuer: &Arc<Issuer>,
+    acme: &Arc<Acme>,
+) -> tokio::task::JoinHandle<Result<Renewal, Fault>> {
+    let (layout, issuer, acme) = (layout.clone(), Arc::clone(issuer), Arc::clone(acme));
+    let services = OPS.iter().map(|(name, _)| *name).chain([PURCHASE, MONITORING]).collect();
+    tokio::task::spawn_blocking(move || Renewal::prepare(&layout, &issuer, &acme, services))
+}
+
+async fn reissue(issuer: Arc<Issuer>) {
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
+        tokio::time::sleep(REISSUE_EVERY).await;
         if let Err(error) = issuer.renew_all() {
             tracing::error!(%error, "certificates could not be renewed");
         }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::process::Threads;
 use crate::Fault;
 use crate::enrolment::released;
-use crate::enrolment::{ACME, ATTESTATION};
+use crate::services::{ACME, ATTESTATION};
 use crate::stack::{AUTHORITY, Stack};
 
 /// How long an agent waits until it looks whether its answer was believed; the server judges it meanwhile.

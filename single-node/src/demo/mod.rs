@@ -26,7 +26,7 @@ pub async fn demo(layout: Layout, paced: bool) -> Result<Stack, Fault> {
     let screen = Screen::new(if paced { Duration::from_millis(450) } else { Duration::from_millis(120) });
     screen.title("Larder: unattended fridges that sell meals");
     screen.text("Starting both zones on this machine. Every service is a process of its own; all of them speak mutual TLS only.");
-    let bar = screen.progress(9);
+    let bar = screen.progress(10);
     let told = |what: &str| bar.step(what);
     let mut stack = Stack::start(layout, &told).await?;
     stack.start_enrolment(&told).await?;

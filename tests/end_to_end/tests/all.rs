@@ -5,6 +5,7 @@
 mod support;
 
 mod attested;
+mod certificates;
 mod crashes;
 mod days;
 mod devices;

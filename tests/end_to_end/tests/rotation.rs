@@ -159,8 +159,7 @@ impl Noon {
 
     /// Issues anew to everybody, and waits until every service shows what it was given.
     async fn all_renewed(&self) {
-        let issuer = Arc::clone(&self.issuer);
-        tokio::task::spawn_blocking(move || issuer.renew_all()).await.unwrap().unwrap();
+        self.stage.house.stack.renew_all().await.unwrap();
         for client in &self.clients {
             client.reload().unwrap();
         }

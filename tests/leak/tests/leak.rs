@@ -251,6 +251,7 @@ fn search_memory(scene: &Scene, finds: &mut Finds) {
         "customers",
         "inventory",
         "purchase-session",
+        "renew",
         "single-node",
         "status",
         "fridge-agent",
