@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ca_identity::{ServiceName, SpiffeId};
 use ca_mtls::{HeldClient, IdentityFiles, ReloadingClient};
 use fridge_agent::AgentConfig;
-use fridge_identity::{Certified, Event, Keeper, Settings};
+use fridge_identity::{Certified, Event, Keeper, Settings, TpmSettings};
 use pci_contract::FridgeId;
 use rustls::ClientConfig;
 use tpm_sandbox::Boot;
@@ -91,9 +91,10 @@ async fn keeper(stack: &Stack, fridge: &str, firmware: Boot) -> Result<Keeper, F
     let party = SpiffeId::fridge(domain, fridge).map_err(Fault::of("a fridge's name"))?;
     let service = SpiffeId::service(domain, ServiceName::PurchaseSession);
     let address = stack.address(PURCHASE).unwrap_or_default().to_owned();
+    let status = stack.address("status").map(str::to_owned);
     let (issuer, fridge) = (Arc::clone(stack.issuer()), fridge.to_owned());
     let opened = tokio::task::spawn_blocking(move || {
-        let tpm = enrolment.boot(&fridge, &firmware)?;
+        let tpm = TpmSettings { status_address: status, ..enrolment.boot(&fridge, &firmware)? };
         let bundle = issuer.bundle_in(&tpm.folder)?;
         let settings = Settings::new(&tpm, party, service, &address, bundle).map_err(Fault::of("a TPM"))?;
         Keeper::open(settings, authority::now_unix_s, fridge_agent::clock::chance).map_err(Fault::of("a TPM"))

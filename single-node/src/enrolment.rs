@@ -115,6 +115,7 @@ impl Enrolment {
             attestation_address: self.attestation.clone(),
             account_key_id: key_id(&key).to_owned(),
             account_key_file: file,
+            status_address: None,
         })
     }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod device;
+#[path = "../../../mtls-ca/mtls/tests/log/mod.rs"]
+mod log;
 
 mod attest;
 mod copies;

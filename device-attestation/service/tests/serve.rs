@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use crate::device;
+use crate::log::Log;
 
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use attest_service::{Command, Config, ServeError, Service};
 use attest_verdict::{Issuer, Verdict};
@@ -26,6 +28,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+
+/// Long enough for a loaded machine; nothing that works waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn clock() -> i64 {
     NOW
@@ -232,6 +237,31 @@ async fn a_fridge_without_a_certificate_is_attested_over_the_wire() {
     assert!(said.starts_with(&format!("Released {identifier}.\nNext: ")), "{said}");
     let unknown = command(&["release", "--config", &config, &"00".repeat(32)]).await.unwrap_err();
     assert!(unknown.to_string().contains("was ever attested here: check the identifier"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_replaced_certificate_that_cannot_be_used_is_an_alarm_until_it_can() {
+    let (log, _kept) = Log::keep();
+    let device = Device::new();
+    let files = Files::new(&device).await;
+    let service = Running::start(&files).await;
+    let says = async |alarm| {
+        let said = async {
+            while log.alarms().last().is_none_or(|(_, last)| *last != alarm) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{alarm}: {:?}", log.lines()));
+    };
+    let good = fs::read(files.at("cert.pem")).unwrap();
+    fs::write(files.at("cert.pem"), "rubbish").unwrap();
+    says(true).await;
+    assert!(log.first_alarm().words.contains("replaced files are not usable"), "{:?}", log.first_alarm());
+    assert_eq!(service.ask("GET", "/", "text/plain", "").await.0, 404, "the last good one stays");
+    fs::write(files.at("cert.pem"), good).unwrap();
+    says(false).await;
+    assert_eq!(log.alarms().len(), 2, "{:?}", log.alarms());
+    service.end().await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod served;
 #[path = "../../acme/tests/world/mod.rs"]
 mod world;
 
+mod bundles;
 mod certbot;
 mod commands;
 mod devices;

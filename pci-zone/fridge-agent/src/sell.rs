@@ -1,5 +1,6 @@
 //! One fridge from power on to power off: its certificate first, then its agent, and while that runs the certificates that
-//! replace it. A fridge that may not sell any more stops selling; sessions under way stay in the journal.
+//! replace it. A fridge that may not sell any more stops selling and says why until that is mended; sessions under way stay
+//! in the journal.
 //!
 //! It leaves which certificate that is, and when to get the next, to `fridge-identity`.
 
@@ -65,7 +66,15 @@ pub async fn sell(
             let agent = config.agent(|service, alpn| certified.client().config(service, alpn))?;
             let agent = Agent::start(agent, hardware)?;
             let over = async { SellError::Quarantined(certified.follow(told).await.join("; ")) };
-            watched(agent, &mut stop, over).await
+            let sold = watched(agent, &mut stop, over).await;
+            if let Err(SellError::Quarantined(_)) = &sold {
+                // Shut, and not silent: it says why for as long as that lasts.
+                tokio::select! {
+                    () = &mut stop => {}
+                    () = certified.quarantine(told) => {}
+                }
+            }
+            sold
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Certified {
     client: HeldClient,
     bundle: PathBuf,
     events: mpsc::Receiver<Event>,
+    /// Whether it was heard last that the fridge is in quarantine.
+    quarantined: bool,
     _keeper: Running,
 }
 
@@ -33,7 +35,7 @@ impl Certified {
             told(&event);
             if let Event::Certified(identity) = event {
                 let client = HeldClient::new(&identity, &TrustBundle::load(&bundle).ok()?);
-                return Some(Self { client, bundle, events, _keeper: running });
+                return Some(Self { client, bundle, events, quarantined: false, _keeper: running });
             }
         }
     }
@@ -55,11 +57,24 @@ impl Certified {
             told(&event);
             match (replaced, event) {
                 (Err(why), _) => return vec![why.to_string()],
-                (Ok(()), Event::Quarantined(reasons)) => return reasons,
+                (Ok(()), Event::Quarantined(reasons)) => {
+                    self.quarantined = true;
+                    return reasons;
+                }
                 (Ok(()), _) => {}
             }
         }
         vec!["what keeps its certificate has ended".to_owned()]
+    }
+
+    /// Waits for as long as the fridge is in quarantine: its keeper goes on trying, and reporting. `told` hears everything.
+    pub async fn quarantine(&mut self, mut told: impl FnMut(&Event)) {
+        while self.quarantined
+            && let Some(event) = self.events.recv().await
+        {
+            told(&event);
+            self.quarantined = !matches!(event, Event::Certified(_));
+        }
     }
 
     /// Shows this one from now on, and trusts the roots that came with it.

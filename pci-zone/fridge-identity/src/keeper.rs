@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::enrol::Enrolment;
+use crate::report::Reporter;
 use crate::store::{Folder, Held};
 use crate::{EnrolError, Settings};
 
@@ -44,6 +45,7 @@ pub enum Event {
 pub struct Keeper {
     enrolment: Enrolment,
     held: Option<Held>,
+    reporter: Reporter,
     now_unix_s: fn() -> i64,
     chance: fn() -> u64,
 }
@@ -63,8 +65,10 @@ impl Keeper {
         let reload = move || TrustBundle::load(&file).map(|bundle| trusts.trust(&bundle));
         let domain = settings.party.trust_domain().clone();
         let bundles = BundleFollower::new(settings.bundle.clone(), domain, reload, now_unix_s)?;
+        let (status, party) = (settings.status_address.clone(), settings.party.clone());
+        let reporter = Reporter::new(status, party, settings.bundle.clone(), chance);
         let enrolment = Enrolment { settings, tpm, folder, authority, attestation, bundles };
-        Ok(Self { enrolment, held, now_unix_s, chance })
+        Ok(Self { enrolment, held, reporter, now_unix_s, chance })
     }
 
     /// The file of whom the fridge trusts.
@@ -75,6 +79,9 @@ impl Keeper {
     /// Keeps the certificate and tells `events`, until nobody listens.
     pub async fn run(mut self, events: mpsc::Sender<Event>) {
         let Ok(good) = self.told_of_held(&events).await else { return };
+        if good {
+            self.report();
+        }
         let held = self.life().filter(|_| good);
         let mut situation = Situation::with(held, (self.chance)());
         let mut hint_at_s = (self.now_unix_s)();
@@ -83,6 +90,7 @@ impl Keeper {
             if situation.next_s(now_s) <= now_s {
                 let event = match self.renewed().await {
                     Ok(event) => {
+                        self.report();
                         situation = Situation::with(self.life(), (self.chance)());
                         event
                     }
@@ -169,11 +177,23 @@ impl Keeper {
         Ok(event)
     }
 
+    /// Tells the status service what the fridge is with the certificate that is held.
+    fn report(&mut self) {
+        let told = self.held.as_ref().map(|held| (self.identity(held), held.reasons.clone()));
+        if let Some((Ok(identity), reasons)) = told {
+            self.reporter.tell(identity, &reasons);
+        }
+    }
+
+    /// Who the fridge is with this certificate.
+    fn identity(&self, held: &Held) -> Result<Identity, EnrolError> {
+        let signer = TpmSigner::new(self.enrolment.tpm.clone(), held.key.clone());
+        Identity::new(held.chain()?, Arc::new(signer)).map_err(|why| EnrolError::Corrupt(why.to_string()))
+    }
+
     /// What the fridge is with this certificate.
     fn event(&self, held: &Held) -> Result<Event, EnrolError> {
-        let signer = TpmSigner::new(self.enrolment.tpm.clone(), held.key.clone());
-        let identity = Identity::new(held.chain()?, Arc::new(signer));
-        let identity = identity.map_err(|why| EnrolError::Corrupt(why.to_string()))?;
+        let identity = self.identity(held)?;
         let is_ours =
             identity.id() == &self.enrolment.settings.party && matches!(identity.id().role(), Role::Fridge(_));
         match (held.reasons.is_empty(), is_ours) {

@@ -9,12 +9,14 @@
 //! When to do so is decided by `ca-client`, which knows neither clock nor network there. What is held is in one file that
 //! is replaced whole (`store`), and a new certificate is only held once a handshake with it has worked. With each comes the
 //! authority's trust bundle, if there is another. The [`Keeper`] ties the parts together and tells what the fridge is now
-//! to the [`Certified`] that an agent holds; it leaves selling to the agent, and what the TPM is asked to `fridge-tpm`.
+//! to the [`Certified`] that an agent holds, and to the status service (`report`): a fridge that may not sell is not silent.
+//! It leaves selling to the agent, and what the TPM is asked to `fridge-tpm`.
 
 mod certified;
 mod enrol;
 mod error;
 mod keeper;
+mod report;
 mod settings;
 mod store;
 

@@ -53,6 +53,9 @@ pub struct TpmSettings {
     pub account_key_id: String,
     /// The file of that key, base64url; it is needed until there is an account.
     pub account_key_file: PathBuf,
+    /// The status service's address, `host:port`, which is told what this fridge is; nobody is when absent.
+    #[serde(default)]
+    pub status_address: Option<String>,
 }
 
 fn kernel_log() -> PathBuf {
@@ -91,6 +94,7 @@ pub struct Settings {
     pub(crate) service: SpiffeId,
     pub(crate) bundle: PathBuf,
     pub(crate) trusts: EnrolmentClient,
+    pub(crate) status_address: Option<String>,
     account_key_id: String,
     account_key_file: PathBuf,
 }
@@ -133,6 +137,7 @@ impl Settings {
             service,
             account_key_id: file.account_key_id.clone(),
             account_key_file: file.account_key_file.clone(),
+            status_address: file.status_address.clone(),
             party,
             bundle,
             trusts,

@@ -97,6 +97,28 @@ async fn first_kept(place: &Place) -> Option<i64> {
 }
 
 #[tokio::test]
+async fn a_replaced_certificate_that_cannot_be_used_is_an_alarm_until_it_can() {
+    let place = Place::new().await;
+    let (service, address) = place.start("").await;
+    let says = async |word: &str| {
+        let said = async {
+            while !place.log().contains(word) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{word}: {}", place.log()));
+    };
+    let good = std::fs::read(place.path("chain.pem")).unwrap();
+    std::fs::write(place.path("chain.pem"), "rubbish").unwrap();
+    says(r#""alarm":true"#).await;
+    assert_eq!(health(&place, address).await.0, 200, "the last good one stays");
+    std::fs::write(place.path("chain.pem"), good).unwrap();
+    says(r#""alarm":false"#).await;
+    assert_eq!(place.log().matches(r#""alarm""#).count(), 2, "{}", place.log());
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn what_everybody_has_booked_long_ago_is_pruned() {
     let place = Place::new().await;
     old_events(&place, 1_200).await;

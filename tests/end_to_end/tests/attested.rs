@@ -1,6 +1,6 @@
 //! A fridge and its TPM: it gets its certificate by showing what it is, sells with it, gets the next one while it runs,
 //! comes back after a year without power and after it was revoked, and takes new roots along; and with firmware that nobody
-//! released it may not sell.
+//! released it may not sell, and is seen to be in quarantine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use crate::support;
@@ -63,6 +63,12 @@ fn serial(event: &Event) -> String {
         Event::Certified(identity) => identity.own().serial.clone(),
         other => panic!("{other:?} is no certificate"),
     }
+}
+
+/// What an operator sees at the status service of whether a fridge is in quarantine.
+async fn quarantine(stage: &Stage, fridge: &str) -> Option<serde_json::Value> {
+    let told = stage.house.stack.ops("status").unwrap().get::<serde_json::Value>(&format!("/fridges/{fridge}")).await;
+    told.ok().map(|fridge| fridge["quarantine"].clone())
 }
 
 /// How many certificates of fridges the authority has issued, as its log knows.
@@ -180,37 +186,57 @@ fn firmware_that_nobody_released_may_not_sell_until_it_is_put_back_and_an_update
         let (placed, [one, two, three], _) = stage.fridge();
         placed.shut_down().await;
         let (stack, name) = (&stage.house.stack, placed.name.clone());
+        let quarantine = async || quarantine(&stage, &name).await;
         let sells = async |firmware| {
-            let mut reasons = Vec::new();
             let got = agents::certified(stack, &name, firmware, |event| match event {
                 Event::Certified(_) => Going::On,
-                Event::Quarantined(found) => {
-                    reasons.clone_from(found);
-                    Going::Stop
-                }
-                Event::Failed(why) => panic!("{why}"),
+                Event::Quarantined(_) | Event::Failed(_) => Going::Stop,
             });
-            (got.await.unwrap(), reasons)
+            got.await.unwrap().expect("released firmware sells")
         };
-        let (first, _) = sells(released()).await;
-        let (config, certified) = first.expect("released firmware sells");
+        let (config, certified) = sells(released()).await;
+        eventually("the operator sees that it may sell", async || {
+            quarantine().await.filter(|seen| seen["quarantined"] == false)
+        })
+        .await;
         let fridge = Fridge::with(config, &name, stack.layout().journal(&name));
         assert_eq!(fridge.play(&one).await, Ok(("charged".to_owned(), 890)));
         fridge.shut_down().await;
         drop(certified);
 
-        let (none, reasons) = sells(changed()).await;
-        assert!(none.is_none() && reasons[0].contains("register 0"), "{reasons:?}");
-        let (again, reasons) = sells(released()).await;
-        let (config, certified) = again.unwrap_or_else(|| panic!("{reasons:?}"));
+        // Somebody changed its firmware: it stays shut, and the operator sees why.
+        let told = Mutex::new(Vec::new());
+        let shut = agents::certified(stack, &name, changed(), |event| match event {
+            Event::Quarantined(reasons) => {
+                told.lock().unwrap().clone_from(reasons);
+                Going::On
+            }
+            Event::Certified(_) => panic!("it may sell"),
+            Event::Failed(why) => panic!("{why}"),
+        });
+        let seen = eventually("the operator sees that it is in quarantine", async || {
+            quarantine().await.filter(|seen| seen["quarantined"] == true)
+        });
+        let seen = tokio::select! {
+            _ = shut => panic!("it goes on trying"),
+            seen = seen => seen,
+        };
+        let reasons = told.into_inner().unwrap();
+        assert!(reasons[0].contains("register 0"), "{reasons:?}");
+        assert!(seen["reasons"] == serde_json::json!(reasons) && seen["since"].is_string(), "{seen}");
+
+        let (config, certified) = sells(released()).await;
+        eventually("the operator sees that it may sell again", async || {
+            quarantine().await.filter(|seen| seen["quarantined"] == false && seen["reasons"] == serde_json::json!([]))
+        })
+        .await;
         let fridge = Fridge::with(config, &name, stack.layout().journal(&name));
         assert_eq!(fridge.play(&two).await, Ok(("charged".to_owned(), 890)));
         fridge.shut_down().await;
         drop(certified);
 
         // The key for TLS died with the firmware before, and nobody has to come.
-        let (again, reasons) = sells(updated()).await;
-        let (config, certified) = again.unwrap_or_else(|| panic!("{reasons:?}"));
+        let (config, certified) = sells(updated()).await;
         let fridge = Fridge::with(config, &name, stack.layout().journal(&name));
         assert_eq!(fridge.play(&three).await, Ok(("charged".to_owned(), 890)));
         fridge.shut_down().await;

@@ -182,13 +182,17 @@ impl Running<'_> {
     }
 
     pub async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.ask_at(method, &format!("/acme/{path}"), body).await
+    }
+
+    pub async fn ask_at(&self, method: &str, path: &str, body: &str) -> Answer {
         let bundle = TrustBundle::from_pem(self.house.authority.trust_bundle_pem().as_bytes()).unwrap();
         let config = client_config(&self.house.identity, &bundle, &party(OWN), &[b"http/1.1"]).unwrap();
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = "localhost".try_into().unwrap();
         let (mut tls, _) = ca_mtls::connect(config, name, stream, LIMIT).await.unwrap();
         let request = format!(
-            "{method} /acme/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: \
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: \
              application/jose+json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
