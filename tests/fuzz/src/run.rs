@@ -79,7 +79,7 @@ fn try_one(target: &Target, input: &[u8]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::Answer;
+    use crate::answer::Answer;
 
     fn target(ask: fn(&[u8]) -> Answer) -> Target {
         Target { name: "planted", short: 0, ask: Box::new(ask) }

@@ -7,17 +7,14 @@ use attest_verdict::{Issuer, Verdict};
 use attest_verifier::{EndorsementCertificate, MakerRoots};
 use ca_identity::TrustDomain;
 
+use crate::answer::{Answer, Ask};
+use crate::messages;
+
 /// When the certificates of the corpus are valid, seconds since the Unix epoch.
 const NOW: i64 = 4_102_444_800;
 
 /// How an attestation object ends that has an `authData`, which may be left out.
 const EMPTY_AUTH_DATA: &[u8] = b"\x68authData\x40";
-
-/// What a parser answered: a text that tells one kind of answer from another, and what does not hold, if anything.
-pub(crate) type Answer = (String, Result<(), &'static str>);
-
-/// What asks a parser.
-pub(crate) type Ask = Box<dyn Fn(&[u8]) -> Answer>;
 
 /// A parser.
 pub struct Target {
@@ -85,6 +82,12 @@ pub fn targets(corpus: impl Fn(&str, &str) -> Result<Vec<u8>, String>) -> Result
         Target { name: "verdict", short: 5_000, ask: Box::new(verdict) },
         Target { name: "begin", short: 20_000, ask: Box::new(|bytes| json(Begin::parse(bytes).map(drop))) },
         Target { name: "finish", short: 20_000, ask: Box::new(|bytes| json(Finish::parse(bytes).map(drop))) },
+        Target { name: "acme", short: 20_000, ask: messages::acme() },
+        Target {
+            name: "bundle",
+            short: 5_000,
+            ask: messages::bundle(&corpus("roots", "bundle.der")?, corpus("bundle", "first.jws")?, domain)?,
+        },
     ])
 }
 

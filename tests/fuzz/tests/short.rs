@@ -28,7 +28,7 @@ fn no_parser_fails_on_whatever_comes() {
         assert_eq!(report.finding, None, "{}", target.name);
         assert_eq!(report.executions, target.short);
         // A parser that refuses everything at once, or a corpus that is none, would be no test.
-        assert!(report.answers >= 8, "{}: only {} different answers", target.name, report.answers);
+        assert!(report.answers >= 6, "{}: only {} different answers", target.name, report.answers);
     }
 }
 
@@ -44,6 +44,8 @@ fn what_was_committed_is_what_parsers_take() {
         ("verdict", "opened"),
         ("begin", "read"),
         ("finish", "read"),
+        ("acme", "Needs {"),
+        ("bundle", "believed"),
     ];
     let all = all();
     assert_eq!(all.len(), taken.len());
