@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ca_http::{Limits, Server, Tls};
 use ca_identity::{Role, ServiceName};
-use ca_mtls::{BundleFollower, EnrolmentServer};
+use ca_mtls::{BundleFollower, EnrolmentServer, Watched};
 use tokio::net::TcpListener;
 
 use crate::{Attestation, AuthorityClient, Certifier, Config, ServeError, Store, routes};
@@ -22,6 +22,8 @@ const BODY_BYTES: usize = 512 * 1_024;
 #[derive(Debug)]
 pub struct Service {
     config: Config,
+    /// The files of its identity, as they were before they were read.
+    watched: Watched,
     tls: Arc<EnrolmentServer>,
     attestation: Arc<Attestation>,
     store: Store,
@@ -37,6 +39,7 @@ impl Service {
     /// # Errors
     /// [`ServeError`], whose text says what to do.
     pub async fn open(config: Config, now_unix_s: fn() -> i64) -> Result<Self, ServeError> {
+        let watched = config.files().watched();
         let (identity, signer) = config.identity()?;
         if *identity.id().role() != Role::Service(ServiceName::Attestation) {
             return Err(ServeError::Name(identity.id().to_string()));
@@ -50,7 +53,8 @@ impl Service {
         let certifier = Arc::clone(&authority) as Arc<dyn Certifier>;
         let attestation = Attestation::new(roots, values, signer, certifier, store.clone(), now_unix_s()).await?;
         let listener = TcpListener::bind(config.listen).await?;
-        Ok(Self { config, tls, attestation: Arc::new(attestation), store, authority, bundles, listener, now_unix_s })
+        let attestation = Arc::new(attestation);
+        Ok(Self { config, watched, tls, attestation, store, authority, bundles, listener, now_unix_s })
     }
 
     /// The address on which it listens.
@@ -63,13 +67,12 @@ impl Service {
 
     /// Serves until `ending` ends.
     pub async fn run(self, ending: impl Future<Output = ()>) {
-        let Self { config, tls, attestation, store, authority, bundles, listener, now_unix_s } = self;
+        let Self { config, watched, tls, attestation, store, authority, bundles, listener, now_unix_s } = self;
         let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
         let asked = Arc::clone(&attestation);
         let server = Server::new(Tls::Enrolment(Arc::clone(&tls)), limits, now_unix_s, move |request| {
             routes::answer(Arc::clone(&asked), request, now_unix_s())
         });
-        let files = config.files();
         let identity = || reload_identity(&config, &tls, &attestation, &authority);
         let asked = |known| {
             let authority = Arc::clone(&authority);
@@ -77,7 +80,7 @@ impl Service {
         };
         tokio::select! {
             () = server.run(listener, ending) => {}
-            () = files.watched().keep_fresh(identity) => {}
+            () = watched.keep_fresh(identity) => {}
             () = bundles.run(asked) => {}
             () = read_values_for_ever(&config, &attestation, now_unix_s) => {}
         }
