@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use judges::said;
-use served::{HOST, World, binding_key, start};
+use served::{HOST, World, binding_key, binding_key_for, start};
 use test_token::in_own_process;
 
 /// The certbot that `LARDER_CERTBOT` names, or the one on the path; at least version 5, whose renewals ask for renewal
@@ -85,5 +85,38 @@ fn certbot_gets_revokes_and_renews_what_openssl_and_gnutls_accept() {
         assert_eq!(std::fs::read_to_string(live.join("cert.pem")).unwrap(), second);
         renew(&["--force-renewal"]);
         assert_ne!(std::fs::read_to_string(live.join("cert.pem")).unwrap(), second);
+    });
+}
+
+#[test]
+fn certbot_gets_a_certificate_for_an_address_beside_a_name() {
+    let Some(program) = certbot() else {
+        eprintln!("NOT TRIED: certbot is not here; `./run test` installs it and sets LARDER_CERTBOT");
+        return;
+    };
+    in_own_process("address", |token| {
+        let world = start(token);
+        let (kid, mac_key) = binding_key_for(&world, "mac", &["--dns", HOST, "--ip", "127.0.0.1"]);
+        let proof_port = world.proof_port.to_string();
+        let order = |address: &str| {
+            let order =
+                ["certonly", "--standalone", "--http-01-port", &proof_port, "-d", HOST, "--ip-address", address];
+            let account = ["--agree-tos", "-m", "ops@larder.example", "--no-eff-email"];
+            let key = ["--key-type", "ecdsa", "--elliptic-curve", "secp256r1", "--eab-kid", &kid];
+            let all = [&order[..], &account, &key, &["--eab-hmac-key", &mac_key, "--expand"]].concat();
+            run_certbot(&program, &world, &all)
+        };
+        let refused = order("127.0.0.2").unwrap_err();
+        assert!(refused.contains("may not have \"127.0.0.2\""), "{refused}");
+        order("127.0.0.1").unwrap();
+        let chain = world.dir.join("config/live").join(HOST).join("fullchain.pem");
+        world.is_accepted(&chain);
+        let judged = |ip: &str| {
+            let mut openssl = Command::new("openssl");
+            openssl.args(["verify", "-x509_strict", "-purpose", "sslserver", "-verify_ip", ip, "-CAfile"]);
+            said(openssl.arg(&world.root).arg("-untrusted").arg(&chain).arg(&chain))
+        };
+        assert!(judged("127.0.0.1").is_ok(), "{:?}", judged("127.0.0.1"));
+        assert!(judged("127.0.0.2").is_err(), "of another address it says nothing");
     });
 }
