@@ -1,6 +1,7 @@
 //! Health reports: what a fridge measures, told by itself, kept as a series with an end.
 //!
-//! What it counted inside is kept by `snapshots`; who reports in quarantine, by `quarantine`. Judging a series (food safety, alarms) is not done here: a report is booked as it came.
+//! What it counted inside is kept by `snapshots`; who reports in quarantine, by `quarantine`. Judging a series (food safety,
+//! alarms) is not done here: a report is booked as it came.
 
 use std::collections::BTreeSet;
 
