@@ -99,7 +99,9 @@ pub(crate) fn judged_by(
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|why| MtlsError::Config(why.to_string()))?
-        .dangerous() // rustls' word for "a verifier of your own"
+        // Rustls' word for "a verifier of your own". There are two: `ServerJudge`, which judges the chain and the party's
+        // name, and that of `AnyServer`, for the one question whose answer is signed by itself.
+        .dangerous()
         .with_custom_certificate_verifier(judge);
     let mut config = shows(builder);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();

@@ -6,8 +6,8 @@
 //! whose answer was never heard before (another reason, at another place) joins the corpus of the run. A run is told by its
 //! seed, so whatever is found is found again. A panic ends the process with the input's seed and place in the run.
 //!
-//! `random.rs` is chance, `mutate.rs` what it does to an input, `targets.rs` and `messages.rs` the parsers, `answer.rs` what they say, `run.rs` the search. It leaves the
-//! clock and the command line to the binary.
+//! `random.rs` is chance, `mutate.rs` what it does to an input, `targets.rs` and `messages.rs` the parsers, `answer.rs` what
+//! they say, `run.rs` the search. It leaves the clock and the command line to the binary.
 
 mod answer;
 mod messages;
